@@ -1,0 +1,67 @@
+"""What a probe is told about a process (Subject) and what it answers (Answer).
+
+Rule 1: a probe never raises for something that can happen; it answers, with one sentence that says why.
+Rule 2: busy, down and unknown are three different answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from devstack.core.model import Launch
+
+
+class Health(StrEnum):
+    READY = "ready"
+    BUSY = "busy"
+    """Lives and is connected, but cannot answer now (a solo worker in a task). Keeps its phase."""
+    NOT_YET = "not yet"
+    """Not ready; asking again may help."""
+    UNKNOWN = "unknown"
+    """The question could not be put (the broker is down, say). Keeps its phase; the process is not blamed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`why` is one sentence without a full stop ("answered PING in 1 ms"); `fix` what to do about a bad one, if known."""
+
+    health: Health
+    why: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The Celery broker of the project. `url` carries the password: mask it wherever it is shown.
+
+    `source` says where the URL was found ("settings of shop", ".env:3", "default"). `ours` when devstack runs the server.
+    """
+
+    url: str
+    source: str
+    result_backend: str = ""
+    transport_options: Mapping[str, object] = field(default_factory=dict)
+    control_exchange: str = "celery"
+    ours: bool = False
+
+
+@dataclass(slots=True)
+class Subject:
+    """One run of one process as the probes see it.
+
+    `beacon` holds the newest message of each type that the process sent through its private channel, each with `seen`, our
+    `time.monotonic()` at its arrival. `tail()` is the last output (bytes, some KiB, unprefixed). `pids()` are the live process ids of the
+    tree. `started` is `time.monotonic()` at the spawn.
+    """
+
+    process: str
+    run: int
+    pid: int | None
+    launch: Launch
+    started: float
+    broker: Broker | None = None
+    beacon: dict[str, dict[str, object]] = field(default_factory=dict)
+    tail: Callable[[], bytes] = lambda: b""
+    pids: Callable[[], set[int]] = set

@@ -1,0 +1,145 @@
+"""The nouns: Service (a line of the Procfile), Process (one running instance of it), Stack (all of them).
+
+Rule 1: `wanted` is what somebody asked for, `phase` is what is. A restart is a stop that is still wanted.
+Rule 2: a Service never changes; a Process is changed by `machine.decide` alone.
+Rule 3: every phase comes with a `reason`, one sentence a person can use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    DOWN = "down"
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    DONE = "done"
+
+    @property
+    def opens_gates(self) -> bool:
+        return self is Phase.READY or self is Phase.DONE
+
+    @property
+    def alive(self) -> bool:
+        """Whether an operating-system process (or an outside server we watch) belongs to this phase."""
+        return self in (Phase.STARTING, Phase.READY, Phase.STOPPING)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens from here unless somebody asks."""
+        return self in (Phase.DOWN, Phase.FAILED, Phase.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """Which question proves readiness: the module `devstack.probes.<how>` and the options of its `ask`.
+
+    `how` is "none" for a process that counts as ready as soon as it runs. `every` is the pause in seconds between two questions once
+    ready; None asks no more (the process living is then all that is watched).
+    """
+
+    how: str = "none"
+    options: Mapping[str, object] = field(default_factory=dict)
+    every: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything needed to start one process; made by `config`, performed by `runtime`.
+
+    `argv` is run directly, or is one string for `/bin/sh -c` when `shell`. An empty argv is an outside server: nothing is started, it is
+    only probed. `env` is the whole environment. `channel` says that the program is started through `inside/boot` and gets a private
+    channel. `program` is the name to show when it cannot be found.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    shell: bool = False
+    stdin: bytes | None = None
+    channel: bool = False
+    port: int | None = None
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One line of the Procfile (or a server that devstack adds), with everything known about it. Times are seconds."""
+
+    name: str
+    command: str = ""
+    kind: str = "other"
+    role: str = "other"
+    """redis, oneshot, web, worker, beat, flower, other: what the gates are made from."""
+    instances: int = 1
+    needs: tuple[str, ...] = ()
+    """Names of the services whose every instance must open its gate first."""
+    probe: ProbeSpec = ProbeSpec()
+    ready_within: float | None = 60.0
+    grace: float = 10.0
+    stop_signal: str = "TERM"
+    signal_group: bool = True
+    """False sends the polite signal to the main process alone (a Celery worker's pool must not see it)."""
+    oneshot: bool = False
+    auxiliary: bool = False
+    """Ours to keep the others company (an embedded Redis): the stack is over when all the others are."""
+    watch: tuple[str, ...] = ()
+    """Directories whose Python files restart this service when they change."""
+    where: str = ""
+    launch: Callable[[int], Launch] = field(default=lambda n: Launch((), {}, "."), compare=False, repr=False)
+    """The launch of instance n (from 1)."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One instance of a service. `run` counts its starts, so that late news about an old run is harmless."""
+
+    name: str
+    service: Service
+    instance: int = 1
+    wanted: bool = False
+    phase: Phase = Phase.DOWN
+    run: int = 0
+    pid: int | None = None
+    failures: int = 0
+    """Crashes in a row, forgotten once it has settled."""
+    code: int | None = None
+    """Exit code of the last run that ended by itself; negative for a signal."""
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Stack:
+    """All services and processes of one `up`, in Procfile order. `Stack.of(services)` makes the processes."""
+
+    services: dict[str, Service]
+    processes: dict[str, Process]
+    exit_on_failure: bool = False
+    max_failures: int = 5
+    leaving: bool = False
+    finished: bool = False
+    first_failure: int | None = None
+    """Exit code of the first process that failed, as we shall pass it on."""
+
+    @classmethod
+    def of(cls, services: Iterable[Service], *, exit_on_failure: bool = False, max_failures: int = 5) -> Stack:
+        services = list(services)
+        processes = [
+            Process(f"{service.name}.{n}", service, n) for service in services for n in range(1, service.instances + 1)
+        ]
+        return cls(
+            {service.name: service for service in services},
+            {process.name: process for process in processes},
+            exit_on_failure=exit_on_failure,
+            max_failures=max_failures,
+        )
+
+    def of_service(self, name: str) -> Iterator[Process]:
+        return (p for p in self.processes.values() if p.service.name == name)

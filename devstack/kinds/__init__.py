@@ -1,0 +1,71 @@
+"""What devstack knows about known programs. One file a family; each has `recognise(argv, context) -> Kind | None`.
+
+Rule 1: a kind only gives defaults; everything can be overridden in the settings.
+Rule 2: recognising is pure: it reads the words of a command and its Context, never the system it runs on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from devstack.core.model import ProbeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a command runs: `process` ("worker.1"), `instance` from 1, `system` as in sys.platform ("linux", "darwin", "win32")."""
+
+    process: str
+    instance: int
+    system: str
+    env: Mapping[str, str]
+    cwd: str
+    state_dir: str
+
+
+def unchanged(argv: list[str], context: Context) -> list[str]:
+    return argv
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Defaults for a command. `after` are the roles that must be ready first; times are seconds.
+
+    `arguments(argv, context)` gives the words to run for one instance (adds a node name, a pool, a schedule file). `channel` asks for
+    `inside/boot`. `watch`: restart it when Python files change.. `notes` are sentences to say once.
+    """
+
+    name: str = "other"
+    role: str = "other"
+    probe: ProbeSpec = ProbeSpec()
+    after: tuple[str, ...] = ("redis", "oneshot")
+    ready_within: float | None = 60.0
+    grace: float = 10.0
+    stop_signal: str = "TERM"
+    signal_group: bool = True
+    oneshot: bool = False
+    watch: bool = False
+    channel: bool = False
+    single: bool = False
+    """Never more than one instance (beat)."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    """Where a person finds it: http://127.0.0.1:8000"""
+    notes: tuple[str, ...] = ()
+    arguments: Callable[[list[str], Context], list[str]] = field(default=unchanged, compare=False, repr=False)
+
+
+OTHER = Kind()
+
+
+def recognise(argv: Sequence[str], context: Context) -> Kind:
+    """The kind of an expanded, unwrapped command line; OTHER when no family knows it."""
+    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+        find = getattr(importlib.import_module(f"{__name__}.{module}"), "recognise", None)
+        if find and (kind := find(list(argv), context)):
+            assert isinstance(kind, Kind)
+            return kind
+    return OTHER
