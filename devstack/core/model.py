@@ -7,7 +7,7 @@ Rule 3: every phase comes with a `reason`, one sentence a person can use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -127,6 +127,15 @@ class Stack:
     finished: bool = False
     first_failure: int | None = None
     """Exit code of the first process that failed, as we shall pass it on."""
+    _instances: dict[str, list[Process]] = field(init=False, repr=False, default_factory=dict)
+    _needed_by: dict[str, list[str]] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for process in self.processes.values():
+            self._instances.setdefault(process.service.name, []).append(process)
+        for service in self.services.values():
+            for name in service.needs:
+                self._needed_by.setdefault(name, []).append(service.name)
 
     @classmethod
     def of(cls, services: Iterable[Service], *, exit_on_failure: bool = False, max_failures: int = 5) -> Stack:
@@ -141,5 +150,10 @@ class Stack:
             max_failures=max_failures,
         )
 
-    def of_service(self, name: str) -> Iterator[Process]:
-        return (p for p in self.processes.values() if p.service.name == name)
+    def of_service(self, name: str) -> Sequence[Process]:
+        """The instances of a service, in order; none for a name that is not there."""
+        return self._instances.get(name, ())
+
+    def needed_by(self, name: str) -> Sequence[str]:
+        """The services that need this one."""
+        return self._needed_by.get(name, ())

@@ -1,0 +1,160 @@
+"""What can happen (events, past tense) and what to do about it (actions, imperative).
+
+Rule 1: news about a process names its run; news about an old run changes nothing.
+Rule 2: times are seconds; a Timer that was set comes back as an Elapsed with the same name, run and purpose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Purpose = Literal["backoff", "grace", "ready", "settled"]
+
+
+# ---- events ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    name: str
+    run: int
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """It could not be started. `code` is what a shell would answer: 127 not found, 126 not executable."""
+
+    name: str
+    run: int
+    why: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class BecameReady:
+    name: str
+    run: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BecameUnready:
+    name: str
+    run: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """A probe has a new sentence about a process whose readiness has not changed."""
+
+    name: str
+    run: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The whole tree is gone. `code` is negative for a signal. `hopeless` says why starting it again cannot help, if so."""
+
+    name: str
+    run: int
+    code: int
+    hopeless: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    name: str
+    run: int
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class StartAsked:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """Also brings back what FAILED or is DONE; what was stopped on purpose stays stopped."""
+
+    names: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownAsked:
+    """The second one is `forced`: no more grace."""
+
+    forced: bool = False
+
+
+Event = (
+    Spawned
+    | SpawnFailed
+    | BecameReady
+    | BecameUnready
+    | Remarked
+    | Exited
+    | Elapsed
+    | StartAsked
+    | StopAsked
+    | RestartAsked
+    | ShutdownAsked
+)
+
+
+# ---- actions --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskToLeave:
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    name: str
+    run: int
+    purpose: Purpose
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """`name` entered `phase`, or has a new reason there; the process itself carries the reason."""
+
+    name: str
+    run: int
+    kind: Literal["ready", "unready", "remark", "crashed", "failed", "done", "overdue", "stopped", "restarting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Everything is over; leave with this exit code."""
+
+    code: int
+
+
+Action = Spawn | AskToLeave | Kill | SetTimer | Announce | Finish

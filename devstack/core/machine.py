@@ -1,0 +1,357 @@
+"""What happens next: `decide(stack, event)` changes the stack and says what to do.
+
+Rule 1: it never waits, reads a clock or touches the system.
+Rule 2: TABLE says which phase follows which; a pair that is not in it changes nothing.
+Rule 3: an event about another run than the current one changes nothing.
+Rule 4: once the stack is leaving nothing starts, whatever happens.
+Rule 5: a requested stop is never a crash, whatever the exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+from devstack.core import events as e
+from devstack.core.model import Phase, Process, Stack
+from devstack.core.names import exit_code, exit_sentence, seconds
+
+SETTLED_AFTER = 10.0
+"""Seconds a process must have been ready before its crashes are forgotten. Ready is not settled: without this a crash loop never ends."""
+LONGEST_BACKOFF = 30.0
+
+
+class Input(StrEnum):
+    """What an event means for one process, once `wanted`, exit codes and gates are taken into account."""
+
+    START = "start asked"
+    STOP = "stop asked"
+    FORCE = "stop forced"
+    RESTART = "restart asked"
+    FREE = "gates open"
+    READY = "ready"
+    UNREADY = "no longer ready"
+    REMARK = "remark"
+    FINISHED = "exited 0"
+    CRASHED = "crashed"
+    HOPELESS = "failed for good"
+    GONE = "gone, not wanted"
+    GONE_WANTED = "gone, still wanted"
+    WAITED = "backoff over"
+    OVERSTAYED = "grace over"
+    OVERDUE = "not ready in time"
+    SETTLED = "settled"
+
+
+Effect = Callable[[Process], "list[e.Action]"]
+
+
+def spawn(p: Process) -> list[e.Action]:
+    p.run += 1
+    p.pid = None
+    p.reason = "starting"
+    actions: list[e.Action] = [e.Spawn(p.name, p.run)]
+    if p.service.ready_within is not None:
+        actions.append(e.SetTimer(p.name, p.run, "ready", p.service.ready_within))
+    return actions
+
+
+def leave(p: Process) -> list[e.Action]:
+    return [e.AskToLeave(p.name, p.run), e.SetTimer(p.name, p.run, "grace", p.service.grace)]
+
+
+def kill(p: Process) -> list[e.Action]:
+    p.reason = f"did not leave within {seconds(p.service.grace)}, killed"
+    return [e.Kill(p.name, p.run), e.Announce(p.name, p.run, "remark")]
+
+
+def kill_now(p: Process) -> list[e.Action]:
+    return [e.Kill(p.name, p.run)]
+
+
+def back_off(p: Process) -> list[e.Action]:
+    return [e.SetTimer(p.name, p.run, "backoff", backoff(p.failures)), e.Announce(p.name, p.run, "crashed")]
+
+
+def settle(p: Process) -> list[e.Action]:
+    return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "ready")]
+
+
+def forgive(p: Process) -> list[e.Action]:
+    p.failures = 0
+    return []
+
+
+def _announce(kind: str) -> Effect:
+    return lambda p: [e.Announce(p.name, p.run, kind)]  # type: ignore[arg-type]
+
+
+TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {
+    (Phase.DOWN, Input.START): (Phase.WAITING, ()),
+    (Phase.FAILED, Input.START): (Phase.WAITING, (forgive,)),
+    (Phase.FAILED, Input.RESTART): (Phase.WAITING, (forgive, _announce("restarting"))),
+    (Phase.FAILED, Input.STOP): (Phase.DOWN, ()),
+    (Phase.DONE, Input.START): (Phase.WAITING, ()),
+    (Phase.DONE, Input.RESTART): (Phase.WAITING, (_announce("restarting"),)),
+    (Phase.DONE, Input.STOP): (Phase.DOWN, ()),
+    (Phase.WAITING, Input.FREE): (Phase.STARTING, (spawn,)),
+    (Phase.WAITING, Input.STOP): (Phase.DOWN, ()),
+    (Phase.BACKOFF, Input.START): (Phase.WAITING, (forgive,)),
+    (Phase.BACKOFF, Input.RESTART): (Phase.WAITING, (forgive, _announce("restarting"))),
+    (Phase.BACKOFF, Input.WAITED): (Phase.WAITING, ()),
+    (Phase.BACKOFF, Input.STOP): (Phase.DOWN, ()),
+    (Phase.STARTING, Input.READY): (Phase.READY, (settle,)),
+    (Phase.STARTING, Input.REMARK): (Phase.STARTING, ()),
+    (Phase.STARTING, Input.UNREADY): (Phase.STARTING, ()),
+    (Phase.STARTING, Input.OVERDUE): (Phase.STARTING, (_announce("overdue"),)),
+    (Phase.STARTING, Input.FINISHED): (Phase.DONE, (_announce("done"),)),
+    (Phase.STARTING, Input.CRASHED): (Phase.BACKOFF, (back_off,)),
+    (Phase.STARTING, Input.HOPELESS): (Phase.FAILED, (_announce("failed"),)),
+    (Phase.STARTING, Input.RESTART): (Phase.STOPPING, (_announce("restarting"), leave)),
+    (Phase.STARTING, Input.STOP): (Phase.STOPPING, (leave,)),
+    (Phase.STARTING, Input.FORCE): (Phase.STOPPING, (kill_now,)),
+    (Phase.READY, Input.READY): (Phase.READY, ()),
+    (Phase.READY, Input.REMARK): (Phase.READY, (_announce("remark"),)),
+    (Phase.READY, Input.UNREADY): (Phase.STARTING, (_announce("unready"),)),
+    (Phase.READY, Input.SETTLED): (Phase.READY, (forgive,)),
+    (Phase.READY, Input.FINISHED): (Phase.DONE, (_announce("done"),)),
+    (Phase.READY, Input.CRASHED): (Phase.BACKOFF, (back_off,)),
+    (Phase.READY, Input.HOPELESS): (Phase.FAILED, (_announce("failed"),)),
+    (Phase.READY, Input.RESTART): (Phase.STOPPING, (_announce("restarting"), leave)),
+    (Phase.READY, Input.STOP): (Phase.STOPPING, (leave,)),
+    (Phase.READY, Input.FORCE): (Phase.STOPPING, (kill_now,)),
+    (Phase.STOPPING, Input.FORCE): (Phase.STOPPING, (kill_now,)),
+    (Phase.STOPPING, Input.OVERSTAYED): (Phase.STOPPING, (kill,)),
+    (Phase.STOPPING, Input.GONE): (Phase.DOWN, (_announce("stopped"),)),
+    (Phase.STOPPING, Input.GONE_WANTED): (Phase.WAITING, ()),
+}
+
+
+def backoff(failures: int) -> float:
+    """Seconds before the next start after `failures` crashes in a row: 0.5, 1, 2, 4 … LONGEST_BACKOFF. The supervisor adds the jitter."""
+    return float(min(LONGEST_BACKOFF, 0.5 * 2 ** min(failures - 1, 10)))
+
+
+def decide(stack: Stack, event: e.Event) -> list[e.Action]:
+    """Take one event in: change `stack`, return what must be done, in order."""
+    match event:
+        case e.StartAsked(names):
+            actions = _start(stack, names)
+        case e.StopAsked(names):
+            actions = _stop(stack, names)
+        case e.RestartAsked(names, why):
+            actions = _restart(stack, names, why)
+        case e.ShutdownAsked(forced):
+            actions = _shut_down(stack, forced)
+        case _:
+            process = stack.processes.get(event.name)
+            if process is None or event.run != process.run:
+                return []
+            actions = _news(stack, process, event)
+    return actions + _finish(stack)
+
+
+# ---- requests -------------------------------------------------------------------------------------------------------------
+
+
+def _start(stack: Stack, names: Iterable[str]) -> list[e.Action]:
+    if stack.leaving:
+        return []
+    asked = [stack.processes[name] for name in names]
+    for p in asked:
+        p.wanted = True
+    return _take_together(stack, asked, Input.START)
+
+
+def _stop(stack: Stack, names: Iterable[str]) -> list[e.Action]:
+    if stack.leaving:
+        return []
+    asked = [stack.processes[name] for name in names]
+    for p in asked:
+        p.wanted = False
+    return _take_together(stack, asked, Input.STOP)
+
+
+def _restart(stack: Stack, names: Iterable[str], why: str) -> list[e.Action]:
+    if stack.leaving:
+        return []
+    # Stopped on purpose stays stopped; one that waits or is already stopping to come back will have the new code anyway.
+    asked = [p for p in map(stack.processes.__getitem__, names) if p.wanted and (p.phase, Input.RESTART) in TABLE]
+    for p in asked:
+        p.reason = why
+    return _take_together(stack, asked, Input.RESTART)
+
+
+def _shut_down(stack: Stack, forced: bool) -> list[e.Action]:
+    stack.leaving = True
+    actions: list[e.Action] = []
+    for p in stack.processes.values():
+        p.wanted = False
+        if p.phase in (Phase.WAITING, Phase.BACKOFF):
+            actions += _take(stack, p, Input.STOP)
+        elif forced:
+            actions += _take(stack, p, Input.FORCE, "killed, as asked")
+    return actions + _let_go(stack, stack.processes.values())
+
+
+def _let_go(stack: Stack, candidates: Iterable[Process]) -> list[e.Action]:
+    """While leaving, stop those of `candidates` that nobody who is still there needs: the reverse of the order of the start."""
+    actions: list[e.Action] = []
+    for p in candidates:
+        if p.phase in (Phase.STARTING, Phase.READY) and not any(
+            q.phase.alive for name in stack.needed_by(p.service.name) for q in stack.of_service(name)
+        ):
+            p.reason = "stopping"
+            actions += _take(stack, p, Input.STOP)
+    return actions
+
+
+# ---- news -----------------------------------------------------------------------------------------------------------------
+
+
+def _news(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
+    match event:
+        case e.Spawned(pid=pid):
+            if p.phase.alive:
+                p.pid = pid
+            return []
+        case e.BecameReady(why=why):
+            return _take(stack, p, Input.READY, why)
+        case e.BecameUnready(why=why):
+            return _take(stack, p, Input.UNREADY, why)
+        case e.Remarked(why=why):
+            return _take(stack, p, Input.REMARK, why)
+        case e.Elapsed(purpose=purpose):
+            return _elapsed(stack, p, purpose)
+        case e.SpawnFailed(why=why, code=code):
+            return _ended(stack, p, code, why, hopeless=True)
+        case e.Exited(code=code, hopeless=hopeless):
+            return _ended(stack, p, code, hopeless or exit_sentence(code), hopeless=bool(hopeless))
+    raise AssertionError(f"not an event about a process: {event!r}")
+
+
+def _elapsed(stack: Stack, p: Process, purpose: e.Purpose) -> list[e.Action]:
+    if purpose == "ready" and p.phase is Phase.STARTING:
+        actions = _take(stack, p, Input.OVERDUE)
+        return actions + (_fail_stack(stack, 1) if stack.exit_on_failure else [])
+    meaning = {"backoff": Input.WAITED, "grace": Input.OVERSTAYED, "settled": Input.SETTLED}.get(purpose)
+    return _take(stack, p, meaning) if meaning else []
+
+
+def _ended(stack: Stack, p: Process, code: int, why: str, hopeless: bool) -> list[e.Action]:
+    p.pid = None
+    if p.phase is Phase.STOPPING:
+        actions = _take(stack, p, Input.GONE_WANTED if p.wanted else Input.GONE, why)
+    elif not p.phase.alive:
+        return []
+    else:
+        p.code = code
+        proven = p.phase is Phase.READY or p.service.oneshot or p.service.probe.how == "none"
+        if code == 0 and proven:
+            actions = _take(stack, p, Input.FINISHED, why)
+        else:
+            if code == 0:
+                why = "exited 0 before it was ready; if it puts itself into the background, keep it in the foreground"
+            actions = _failed(stack, p, why, hopeless or code == 0 or p.service.oneshot)
+    if stack.leaving:
+        actions += _let_go(stack, [q for name in p.service.needs for q in stack.of_service(name)])
+    return actions
+
+
+def _failed(stack: Stack, p: Process, why: str, hopeless: bool) -> list[e.Action]:
+    p.failures += 1
+    if hopeless or stack.exit_on_failure or p.failures >= stack.max_failures:
+        times = f", {p.failures} times in a row" if p.failures > 1 else ""
+        actions = _take(stack, p, Input.HOPELESS, why + times)
+        return actions + _fail_stack(stack, exit_code(p.code or 0))
+    pause = seconds(backoff(p.failures))
+    return _take(
+        stack, p, Input.CRASHED, f"{why}; starts again in {pause} (failure {p.failures} of {stack.max_failures})"
+    )
+
+
+def _fail_stack(stack: Stack, code: int) -> list[e.Action]:
+    if stack.first_failure is None:
+        stack.first_failure = code
+    return _shut_down(stack, forced=False) if stack.exit_on_failure else []
+
+
+# ---- the table and the gates ----------------------------------------------------------------------------------------------
+
+
+def _follow(p: Process, meaning: Input, reason: str | None = None) -> list[e.Action]:
+    if (p.phase, meaning) not in TABLE:
+        return []
+    p.phase, effects = TABLE[p.phase, meaning]
+    if reason is not None:
+        p.reason = reason
+    return [action for effect in effects for action in effect(p)]
+
+
+def _take_together(stack: Stack, processes: list[Process], meaning: Input) -> list[e.Action]:
+    """`_take` for several, which close their gates to each other before one of them looks at its own."""
+    actions = [action for p in processes for action in _follow(p, meaning)]
+    for p in processes:
+        if p.phase is Phase.WAITING:
+            actions += _try_gates(stack, p)
+    return actions
+
+
+def _take(stack: Stack, p: Process, meaning: Input, reason: str | None = None) -> list[e.Action]:
+    """Follow TABLE from where `p` is, then let those move on that waited for it."""
+    before = p.phase
+    actions = _follow(p, meaning, reason)
+    if p.phase is before:
+        return actions
+    if p.phase is Phase.WAITING:
+        actions += _try_gates(stack, p)
+    elif p.phase.opens_gates:
+        for name in stack.needed_by(p.service.name):
+            for dependent in stack.of_service(name):
+                if dependent.phase is Phase.WAITING:
+                    actions += _try_gates(stack, dependent)
+    return actions
+
+
+def _try_gates(stack: Stack, p: Process) -> list[e.Action]:
+    if stack.leaving:
+        return _take(stack, p, Input.STOP)
+    blockers = closed_gates(stack, p)
+    if not blockers:
+        return _take(stack, p, Input.FREE)
+    p.reason = waiting_for(blockers)
+    return []
+
+
+def closed_gates(stack: Stack, p: Process) -> list[Process]:
+    """The processes that `p` waits for."""
+    return [q for name in p.service.needs for q in stack.of_service(name) if not q.phase.opens_gates]
+
+
+def waiting_for(blockers: list[Process]) -> str:
+    """One sentence for a process whose gates are closed: `waits for redis.1: connection refused on 127.0.0.1:6379`."""
+    first = blockers[0]
+    more = f" and {len(blockers) - 1} more" if len(blockers) > 1 else ""
+    state = (
+        f"{first.phase}, {first.reason}"
+        if first.phase in (Phase.FAILED, Phase.BACKOFF)
+        else first.reason or str(first.phase)
+    )
+    return f"waits for {first.name}{more}: {state}"
+
+
+def _finish(stack: Stack) -> list[e.Action]:
+    """Leave when nothing is left that can still do something by itself: the rest is over, blocked by it, or auxiliary."""
+    if stack.finished:
+        return []
+    for p in stack.processes.values():
+        if p.phase is Phase.BACKOFF or (
+            p.phase.alive and (stack.leaving or not (p.service.auxiliary and p.phase is Phase.READY))
+        ):
+            return []
+    if not stack.leaving:
+        actions = _shut_down(stack, forced=False)
+        if any(p.phase.alive for p in stack.processes.values()):
+            return actions
+    stack.finished = True
+    return [e.Finish(stack.first_failure or 0)]

@@ -1,0 +1,155 @@
+"""A pretend world for the machine: it performs actions, lets things happen in any order, and checks the rules after every event."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from devstack.core import events as e
+from devstack.core.machine import decide
+from devstack.core.model import Phase, ProbeSpec, Service, Stack
+
+
+def service(name: str, *needs: str, instances: int = 1, **more: object) -> Service:
+    more.setdefault("probe", ProbeSpec("tcp"))
+    return Service(name, name, needs=needs, instances=instances, **more)  # type: ignore[arg-type]
+
+
+def shop(**more: object) -> Stack:
+    """redis → migrate → web, worker ×2 → beat, flower: the stack everything here is about."""
+    return Stack.of(
+        [
+            service("redis", auxiliary=True),
+            service("migrate", "redis", oneshot=True, ready_within=None),
+            service("web", "redis", "migrate"),
+            service("worker", "redis", "migrate", instances=2),
+            service("beat", "redis", "migrate", "worker"),
+            service("flower", "redis", "migrate", "worker", probe=ProbeSpec("none")),
+        ],
+        **more,  # type: ignore[arg-type]
+    )
+
+
+class World:
+    """`live` maps a process name to its live run. Events wait in `pending` and are delivered in any order that could really happen."""
+
+    def __init__(self, stack: Stack, rng: random.Random) -> None:
+        self.stack, self.rng = stack, rng
+        self.live: dict[str, int] = {}
+        self.asked: set[tuple[str, int]] = set()
+        self.pending: list[e.Event] = []
+        self.old_news: list[e.Event] = []
+        self.finished: int | None = None
+        self.forced = False
+        self.events = 0
+
+    def tell(self, event: e.Event) -> list[e.Action]:
+        self.events += 1
+        if isinstance(event, e.ShutdownAsked):
+            self.forced |= event.forced
+        actions = decide(self.stack, event)
+        for action in actions:
+            self.perform(action)
+        self.check()
+        return actions
+
+    def perform(self, action: e.Action) -> None:
+        assert self.finished is None, f"{action} after Finish"
+        match action:
+            case e.Spawn(name, run):
+                p = self.stack.processes[name]
+                assert not self.stack.leaving, f"{name} spawned while leaving"
+                assert p.wanted, f"{name} spawned unwanted"
+                assert name not in self.live, f"{name} spawned while run {self.live.get(name)} lives"
+                for need in p.service.needs:
+                    for q in self.stack.of_service(need):
+                        assert q.phase.opens_gates, f"{name} spawned before {q.name}"
+                self.live[name] = run
+                self.pending.append(e.Spawned(name, run, run * 1000))
+                if self.rng.random() < 0.1:
+                    del self.live[name]
+                    self.pending[-1] = e.SpawnFailed(name, run, "no such program", 127)
+            case e.AskToLeave(name, run):
+                assert (name, run) not in self.asked, f"{name} run {run} asked twice"
+                self.asked.add((name, run))
+                if self.stack.leaving and not self.forced:
+                    for dependent in self.stack.needed_by(self.stack.processes[name].service.name):
+                        for q in self.stack.of_service(dependent):
+                            assert not q.phase.alive, f"{name} asked to leave before {q.name} is gone"
+            case e.Kill(name, run):
+                if self.live.get(name) == run:
+                    del self.live[name]
+                    self.pending.append(e.Exited(name, run, -9))
+            case e.SetTimer(name, run, purpose, after):
+                assert after > 0
+                self.pending.append(e.Elapsed(name, run, purpose))
+            case e.Finish(code):
+                self.finished = code
+
+    def check(self) -> None:
+        for p in self.stack.processes.values():
+            if p.name in self.live:
+                assert p.phase.alive, f"{p.name} lives in phase {p.phase}"
+                assert p.run == self.live[p.name]
+            if p.phase is Phase.WAITING:
+                assert p.reason, f"{p.name} waits without a reason"
+            assert (
+                p.wanted
+                or p.phase not in (Phase.WAITING, Phase.STARTING, Phase.READY, Phase.BACKOFF)
+                or self.stack.leaving
+            )
+        if self.finished is not None:
+            assert not self.live, f"finished while {self.live} live"
+
+    def step(self) -> None:
+        """One random thing happens."""
+        r = self.rng.random()
+        names = list(self.stack.processes)
+        some = tuple(self.rng.sample(names, self.rng.randint(1, 3)))
+        happenings: list[tuple[float, Callable[[], object]]] = [
+            (0.45, self.deliver),
+            (0.10, lambda: self.news(e.BecameReady, "answers")),
+            (0.05, lambda: self.news(e.BecameUnready, "silent")),
+            (0.05, lambda: self.news(e.Remarked, "busy")),
+            (0.13, self.die),
+            (0.08, lambda: self.tell(e.RestartAsked(some, "shop/tasks.py changed"))),
+            (0.05, lambda: self.tell(e.StopAsked(some))),
+            (0.07, lambda: self.tell(e.StartAsked(some))),
+            (0.02, lambda: self.tell(self.rng.choice(self.old_news)) if self.old_news else None),
+        ]
+        for chance, happen in happenings:
+            r -= chance
+            if r < 0:
+                happen()
+                return
+
+    def deliver(self) -> None:
+        if self.pending:
+            event = self.pending.pop(self.rng.randrange(len(self.pending)))
+            self.old_news = [*self.old_news[-20:], event]
+            self.tell(event)
+
+    def news(self, kind: Callable[..., e.Event], why: str) -> None:
+        if self.live:
+            name = self.rng.choice(list(self.live))
+            self.tell(kind(name, self.live[name], why))
+
+    def die(self) -> None:
+        if self.live:
+            name = self.rng.choice(list(self.live))
+            self.pending.append(e.Exited(name, self.live.pop(name), self.rng.choice([0, 0, 1, 3, -9])))
+
+    def drain(self) -> None:
+        """Ctrl-C, and everybody leaves in some order: it must end."""
+        self.tell(e.ShutdownAsked())
+        for _ in range(10 * len(self.stack.processes) + len(self.pending)):
+            if self.finished is not None:
+                return
+            for name, run in list(self.live.items()):
+                if (name, run) in self.asked:
+                    self.pending.append(e.Exited(name, self.live.pop(name), 0))
+            while self.pending and self.finished is None:
+                self.deliver()
+        assert self.finished is not None, (
+            f"does not finish: {[(p.name, p.phase) for p in self.stack.processes.values()]}"
+        )
