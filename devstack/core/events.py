@@ -28,8 +28,10 @@ class SpawnFailed:
 
     name: str
     run: int
-    why: str
     code: int
+    why: str
+    hopeless: bool = True
+    """Trying the same again cannot help before somebody changes something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,13 @@ class Remarked:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The whole tree is gone. `code` is negative for a signal. `hopeless` says why starting it again cannot help, if so."""
+    """The whole tree is gone. `code` is negative for a signal; `why` a sentence when more than the code is known."""
 
     name: str
     run: int
     code: int
-    hopeless: str = ""
+    why: str = ""
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

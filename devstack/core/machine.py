@@ -223,10 +223,8 @@ def _news(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
             return _take(stack, p, Input.REMARK, why)
         case e.Elapsed(purpose=purpose):
             return _elapsed(stack, p, purpose)
-        case e.SpawnFailed(why=why, code=code):
-            return _ended(stack, p, code, why, hopeless=True)
-        case e.Exited(code=code, hopeless=hopeless):
-            return _ended(stack, p, code, hopeless or exit_sentence(code), hopeless=bool(hopeless))
+        case e.SpawnFailed(code=code, why=why, hopeless=hopeless) | e.Exited(code=code, why=why, hopeless=hopeless):
+            return _ended(stack, p, code, why or exit_sentence(code), hopeless)
     raise AssertionError(f"not an event about a process: {event!r}")
 
 

@@ -56,7 +56,7 @@ class Launch:
 
     `argv` is run directly, or is one string for `/bin/sh -c` when `shell`. An empty argv is an outside server: nothing is started, it is
     only probed. `env` is the whole environment. `channel` says that the program is started through `inside/boot` and gets a private
-    channel. `program` is the name to show when it cannot be found.
+    channel.
     """
 
     argv: tuple[str, ...]
@@ -66,7 +66,10 @@ class Launch:
     stdin: bytes | None = None
     channel: bool = False
     port: int | None = None
-    program: str = ""
+    probe: ProbeSpec | None = None
+    """The question for this instance where it differs from the service's: each instance has a port of its own."""
+    url: str = ""
+    """Where a person finds it."""
 
 
 @dataclass(frozen=True, slots=True)

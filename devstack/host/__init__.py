@@ -1,0 +1,78 @@
+"""What differs between operating systems, and nothing else. `here()` is the system we run on.
+
+Rule 1: `sys.platform` is asked here and nowhere else.
+Rule 2: a tree is gone when its last process is, not when its first one is; a zombie that nobody reaps is not alive.
+Rule 3: only processes that we started are signalled, and never one whose pid may have become somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from devstack.errors import DevstackError
+
+
+@dataclass(slots=True)
+class Tree:
+    """A process that we started, with all its descendants. `over` once none is left: from then on its numbers mean nothing."""
+
+    pid: int
+    over: bool = False
+
+
+class Host(Protocol):
+    """The contract; a module per system fulfils it."""
+
+    def argv(self, words: Sequence[str], shell: bool, env: Mapping[str, str], cwd: str) -> list[str]:
+        """What to execute, with the program resolved on `env`'s PATH from `cwd`; with `shell`, `words` is one line for /bin/sh.
+
+        FileNotFoundError or PermissionError, with the program as `filename`, when it cannot be run.
+        """
+
+    def spawn_options(self) -> dict[str, Any]:
+        """Keyword arguments for `loop.subprocess_exec`."""
+
+    def adopt(self, pid: int) -> Tree:
+        """Take charge of a process just created with `spawn_options`."""
+
+    def ask_to_leave(self, tree: Tree, signal: str, pid: int | None) -> None:
+        """Send the polite signal ("TERM", "INT" …) to the whole tree, or to `pid` alone."""
+
+    def kill(self, tree: Tree) -> None:
+        """End the whole tree now."""
+
+    def alive(self, tree: Tree) -> bool:
+        """Whether a process of the tree still runs. Sets `tree.over` when none does."""
+
+    def on_signals(self, loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> None:
+        """Call `tell(number)` in the loop for each signal that asks us to leave."""
+
+    def lock(self, path: Path, text: str) -> AbstractContextManager[str | None]:
+        """Hold the file locked inside the context, with `text` in it. Gives None, or what the present holder wrote if it is taken."""
+
+    def prepare(self) -> None:
+        """Once, before the loop runs: how children are waited for."""
+
+
+def system() -> str:
+    """`linux`, `darwin` or `win32`."""
+    return sys.platform
+
+
+def here() -> Host:
+    """The host of this system. DevstackError where there is none yet."""
+    if sys.platform == "win32":
+        raise DevstackError(
+            "devstack up does not run on Windows yet",
+            why="the part that starts and stops Windows processes is not written; `devstack check` works",
+            fix="run it inside WSL",
+        )
+    from devstack.host import posix
+
+    return posix

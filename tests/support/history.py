@@ -68,7 +68,7 @@ class World:
                 self.pending.append(e.Spawned(name, run, run * 1000))
                 if self.rng.random() < 0.1:
                     del self.live[name]
-                    self.pending[-1] = e.SpawnFailed(name, run, "no such program", 127)
+                    self.pending[-1] = e.SpawnFailed(name, run, 127, "no such program", self.rng.random() < 0.5)
             case e.AskToLeave(name, run):
                 assert (name, run) not in self.asked, f"{name} run {run} asked twice"
                 self.asked.add((name, run))

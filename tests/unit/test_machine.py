@@ -29,7 +29,7 @@ def ready(stack: Stack, name: str) -> list[e.Action]:
 
 
 def exited(stack: Stack, name: str, code: int, hopeless: str = "") -> list[e.Action]:
-    return decide(stack, e.Exited(name, stack.processes[name].run, code, hopeless))
+    return decide(stack, e.Exited(name, stack.processes[name].run, code, hopeless, bool(hopeless)))
 
 
 def elapsed(stack: Stack, name: str, purpose: e.Purpose) -> list[e.Action]:
@@ -143,9 +143,15 @@ def test_a_process_that_settled_is_forgiven() -> None:
 
 def test_a_missing_program_fails_at_once_with_the_code_of_a_shell() -> None:
     stack = one()
-    actions = decide(stack, e.SpawnFailed("web.1", 1, "gunicron: command not found", 127))
+    actions = decide(stack, e.SpawnFailed("web.1", 1, 127, "gunicron: command not found"))
     assert stack.processes["web.1"].phase is Phase.FAILED
     assert actions[-1] == e.Finish(127)
+
+
+def test_a_spawn_that_failed_for_lack_of_room_is_tried_again() -> None:
+    stack = one()
+    decide(stack, e.SpawnFailed("web.1", 1, 126, "Resource temporarily unavailable", hopeless=False))
+    assert stack.processes["web.1"].phase is Phase.BACKOFF
 
 
 def test_a_hopeless_exit_is_not_tried_again() -> None:

@@ -1,0 +1,67 @@
+"""Bytes of one process, cut into whole lines and prefixed.
+
+Rule 1: bytes stay bytes: nothing is decoded, replaced or dropped, whatever comes (NUL, invalid UTF-8, `\\r` bars, blank lines).
+Rule 2: only `\\n` ends a line.
+Rule 3: work is done per chunk, not per line.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes kept while waiting for the end of a line. A longer one is handed on in pieces, each marked with CUT."""
+CUT = " … (line goes on)\n".encode()
+
+RESET = b"\x1b[0m"
+SGR = re.compile(rb"\x1b\[([0-9;:]*)m")
+
+
+class Lines:
+    """Keeps the unfinished last line between two chunks."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole lines that are complete now, each with its newline; empty when none is."""
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            self._rest.append(chunk[:end])
+            whole = b"".join(self._rest)
+            rest = chunk[end:]
+            self._rest, self._size = ([rest] if rest else []), len(rest)
+            return whole
+        if chunk:
+            self._rest.append(chunk)
+            self._size += len(chunk)
+        return self.take() + CUT if self._size > LONGEST_LINE else b""
+
+    def take(self) -> bytes:
+        """The unfinished line, which is forgotten here."""
+        rest = b"".join(self._rest)
+        self._rest, self._size = [], 0
+        return rest
+
+    @property
+    def waiting(self) -> int:
+        """Size of the unfinished line in bytes."""
+        return self._size
+
+
+def prefixed(block: bytes, prefix: bytes) -> bytes:
+    """`prefix` before each line of `block`, which ends with a newline. A colour that a line leaves open is closed at its end."""
+    if b"\x1b[" in block:
+        # Not splitlines: it would also split at a bare \r, which belongs to progress bars.
+        block = b"".join(closed(line + b"\n") for line in block[:-1].split(b"\n"))
+    return prefix + block[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+
+
+def closed(line: bytes) -> bytes:
+    """The line with a reset before its end if it leaves a colour or another attribute switched on."""
+    codes = SGR.findall(line)
+    if not codes or not codes[-1].strip(b"0;:"):
+        return line
+    body = line.rstrip(b"\r\n")
+    return body + RESET + line[len(body) :]

@@ -1,0 +1,131 @@
+"""Linux and macOS: one session (and so one process group) per process we start, signals to the group or to one pid.
+
+A grandchild that makes a session of its own (a daemon) leaves the group; it is not reached from here yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from devstack.host import Tree
+
+assert sys.platform != "win32"
+
+LEAVE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+
+
+def argv(words: Sequence[str], shell: bool, env: Mapping[str, str], cwd: str) -> list[str]:
+    if shell:
+        return ["/bin/sh", "-c", *words]
+    program = words[0]
+    if os.sep in program:
+        found = os.path.join(cwd, program)
+        if not os.path.exists(found):
+            raise FileNotFoundError(errno.ENOENT, "no such file", program)
+        if os.path.isdir(found) or not os.access(found, os.X_OK):
+            raise PermissionError(errno.EACCES, "is not an executable file", program)
+        return list(words)
+    # A relative PATH entry is meant from where the process runs, not from where we do.
+    path = os.pathsep.join(os.path.join(cwd, entry) for entry in env.get("PATH", os.defpath).split(os.pathsep))
+    resolved = shutil.which(program, path=path)
+    if resolved is None:
+        raise FileNotFoundError(errno.ENOENT, "command not found", program)
+    return [resolved, *words[1:]]
+
+
+def spawn_options() -> dict[str, Any]:
+    return {"start_new_session": True}
+
+
+def adopt(pid: int) -> Tree:
+    return Tree(pid)
+
+
+def ask_to_leave(tree: Tree, signal: str, pid: int | None) -> None:
+    number = _number(signal)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if tree.over:
+            return
+        if pid is None:
+            os.killpg(tree.pid, number)
+        else:
+            os.kill(pid, number)
+
+
+def kill(tree: Tree) -> None:
+    if not tree.over:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(tree.pid, signal.SIGKILL)
+
+
+def alive(tree: Tree) -> bool:
+    if tree.over:
+        return False
+    try:
+        os.killpg(tree.pid, 0)
+    except ProcessLookupError:
+        tree.over = True
+        return False
+    except PermissionError:
+        return True
+    tree.over = not _any_but_zombies(tree.pid)
+    return not tree.over
+
+
+def _any_but_zombies(group: int) -> bool:
+    """Whether the group has a member that runs. In a container whose init reaps nobody, zombies stay in it for ever."""
+    if not os.path.isdir("/proc/self"):
+        return True
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{entry.name}/stat", "rb") as file:
+                    # pid (name) state ppid pgrp …; the name can hold anything, a ")" too.
+                    state, _, pgrp = file.read().rpartition(b")")[2].split()[:3]
+                if int(pgrp) == group and state not in (b"Z", b"X"):
+                    return True
+    return False
+
+
+def on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> None:
+    for name in LEAVE:
+        loop.add_signal_handler(getattr(signal, name), tell, int(getattr(signal, name)))
+
+
+@contextlib.contextmanager
+def lock(path: Path, text: str) -> Iterator[str | None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield os.pread(fd, 4096, 0).decode(errors="replace")
+            return
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, text.encode(), 0)
+        yield None
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def prepare() -> None:
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        # The default watcher of 3.11 is a thread for each child; later versions choose pidfds by themselves.
+        with contextlib.suppress(OSError):
+            os.close(os.pidfd_open(os.getpid()))
+            asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
+
+def _number(name: str) -> int:
+    return int(getattr(signal, f"SIG{name.removeprefix('SIG')}"))

@@ -1,0 +1,201 @@
+"""One run of one process: spawn it, read its bytes, hear its channel, know when the whole tree is gone.
+
+Rule 1: it is gone when its tree is gone and its output is read to the end (or for so long as a pipe held by a stranger deserves).
+Rule 2: `exited` is called exactly once, and only after `spawned`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable
+
+from devstack.core.health import Subject
+from devstack.host import Host, Tree
+from devstack.runtime.output import Source
+
+TAIL = 16 * 1024
+"""Bytes of the last output that are kept for error reports and the log probe."""
+LEFTOVER_GRACE = 2.0
+"""Seconds that a crashed process's children get between TERM and KILL."""
+EOF_WITHIN = 0.5
+"""Seconds to wait for the end of the output once the tree is gone: a daemon that left the tree may hold the pipe for ever."""
+LONGEST_MESSAGE = 1024 * 1024
+
+
+class Child(asyncio.SubprocessProtocol):
+    """A spawned process. `exited(code)` reports the end; `told()` a message on the channel, which is then in `subject.beacon`."""
+
+    def __init__(
+        self,
+        host: Host,
+        subject: Subject,
+        source: Source,
+        exited: Callable[[int], None],
+        told: Callable[[], None],
+        tail: bytes = b"",
+    ) -> None:
+        self.subject = subject
+        subject.tail = lambda: self._tail
+        subject.pids = self.pids
+        self._host = host
+        self._source = source
+        self._exited = exited
+        self._told = told
+        self._tail = tail
+        self._tree: Tree | None = None
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._channel: asyncio.BaseTransport | None = None
+        self._eof = asyncio.Event()
+        self._leaving = False
+        self._winding_up: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Spawn it; the pid. OSError when that is not possible."""
+        loop = asyncio.get_running_loop()
+        launch = self.subject.launch
+        words = self._host.argv(launch.argv, launch.shell, launch.env, launch.cwd)
+        ours, theirs = socket.socketpair() if launch.channel else (None, None)
+        env = {**launch.env, **({"DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"} if theirs else {})}
+        options = self._host.spawn_options()
+        if theirs:
+            options["pass_fds"] = (theirs.fileno(),)
+        try:
+            transport, _ = await loop.subprocess_exec(
+                lambda: self,
+                *words,
+                stdin=asyncio.subprocess.PIPE if launch.stdin is not None else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=env,
+                cwd=launch.cwd,
+                **options,
+            )
+        except BaseException:
+            if ours:
+                ours.close()
+            raise
+        finally:
+            if theirs:
+                theirs.close()
+        if ours:
+            self._channel, _ = await loop.create_connection(lambda: Channel(self._hear), sock=ours)
+        return transport.get_pid()
+
+    # ---- asyncio.SubprocessProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self._transport = transport
+        self.subject.pid = transport.get_pid()
+        self._tree = self._host.adopt(transport.get_pid())
+        if self.subject.launch.stdin is not None:
+            stdin = transport.get_pipe_transport(0)
+            assert isinstance(stdin, asyncio.WriteTransport)
+            stdin.write(self.subject.launch.stdin)
+            stdin.close()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
+        self._source.feed(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 1:
+            self._eof.set()
+
+    def process_exited(self) -> None:
+        self._winding_up = asyncio.get_running_loop().create_task(self._wind_up())
+
+    # ---- what the supervisor asks for
+
+    def pause(self) -> None:
+        self._reading("pause_reading")
+
+    def resume(self) -> None:
+        self._reading("resume_reading")
+
+    def leave(self, signal: str, group: bool) -> None:
+        """The polite signal, once: to the group, or to the main process alone (the one that said hello, behind a wrapper)."""
+        self._leaving = True
+        if self._tree:
+            main, said = self._tree.pid, self.subject.beacon.get("hello", {}).get("pid")
+            if isinstance(said, int) and said != main and said in self.pids():
+                main = said
+            self._host.ask_to_leave(self._tree, signal, None if group else main)
+
+    def kill(self) -> None:
+        self._leaving = True
+        if self._tree:
+            self._host.kill(self._tree)
+
+    def pids(self) -> set[int]:
+        """The live processes of the tree. Blocks for some milliseconds: it walks the process table."""
+        if not self._tree or self._tree.over:
+            return set()
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self._tree.pid)
+            return {self._tree.pid, *(child.pid for child in process.children(recursive=True))}
+        return set()
+
+    # ---- the rest
+
+    def _reading(self, verb: str) -> None:
+        pipe = self._transport.get_pipe_transport(1) if self._transport else None
+        if pipe and not pipe.is_closing():
+            getattr(pipe, verb)()
+
+    def _hear(self, message: dict[str, object]) -> None:
+        kind = message.get("type")
+        if isinstance(kind, str):
+            self.subject.beacon[kind] = {**message, "seen": time.monotonic()}
+            self._told()
+
+    async def _wind_up(self) -> None:
+        assert self._transport
+        assert self._tree
+        # What is still in the pipe is bounded by the pipe: it is read even while the terminal is stuck.
+        self.resume()
+        if self._host.alive(self._tree):
+            await self._end_leftovers(self._tree)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._eof.wait(), EOF_WITHIN)
+        code = self._transport.get_returncode()
+        self._transport.close()
+        if self._channel:
+            self._channel.close()
+        self._source.end()
+        assert code is not None
+        self._exited(code)
+
+    async def _end_leftovers(self, tree: Tree) -> None:
+        """The main process is gone and left others behind. No event tells when a group is empty, so this looks, ever less often."""
+        if not self._leaving:
+            self._host.ask_to_leave(tree, "TERM", None)
+        started, pause = time.monotonic(), 0.005
+        while self._host.alive(tree):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+            if not self._leaving and time.monotonic() - started > LEFTOVER_GRACE:
+                self.kill()
+
+
+class Channel(asyncio.Protocol):
+    """Our end of the private channel: one JSON object a line. Lines that are none come from a stray writer and are ignored."""
+
+    def __init__(self, hear: Callable[[dict[str, object]], None]) -> None:
+        self._hear = hear
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        *whole, rest = (self._rest + data).split(b"\n")
+        self._rest = rest if len(rest) <= LONGEST_MESSAGE else b""
+        for line in whole:
+            with contextlib.suppress(ValueError):
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    self._hear(message)

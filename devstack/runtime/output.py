@@ -1,0 +1,226 @@
+"""The merged stream: every process's lines, and our own, onto one terminal.
+
+Rule 1: each byte once, in order per process; a line is never cut by another process.
+Rule 2: one thread writes. When the terminal does not keep up, `on_full` tells the pipes to pause (children then block, as on a real
+terminal) and `on_drained` lets them go on; nothing is dropped and memory stays flat.
+Rule 3: a prompt without newline is shown after PROMPT_AFTER seconds; if somebody else has to write meanwhile, it gets its newline first.
+Rule 4: nothing that a reader does (stalls, goes away) can hold up the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from devstack.core.lines import RESET, Lines, prefixed
+
+HIGH_WATER = 1024 * 1024
+LOW_WATER = 256 * 1024
+PROMPT_AFTER = 0.25
+OURS = "devstack"
+
+# Light and readable on dark and on bright terminals; red is left to errors.
+COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
+
+
+class Writer:
+    """The thread that owns the file descriptor. `broken` is called (in the loop) when nobody reads any more."""
+
+    def __init__(
+        self,
+        fd: int,
+        loop: asyncio.AbstractEventLoop,
+        on_full: Callable[[], None],
+        on_drained: Callable[[], None],
+        on_broken: Callable[[], None],
+    ) -> None:
+        self._fd = fd
+        self._loop = loop
+        self._on_full, self._on_drained, self._on_broken = on_full, on_drained, on_broken
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._full = self._closing = self._broken = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        with self._changed:
+            if self._broken:
+                return
+            self._pending.append(data)
+            self._size += len(data)
+            self._changed.notify()
+            now_full = self._size > HIGH_WATER and not self._full
+            self._full |= now_full
+        if now_full:
+            self._on_full()
+
+    def close(self, within: float) -> bool:
+        """Write what is left and end; False when the reader did not take it all within so many seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(within)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pending and not self._closing:
+                    self._changed.wait()
+                if not self._pending:
+                    return
+                batch, self._pending = b"".join(self._pending), []
+            try:
+                self._write_all(memoryview(batch))
+            except OSError:  # EPIPE, or EIO from a terminal that was closed
+                with self._changed:
+                    self._broken, self._pending, self._size = True, [], 0
+                self._in_loop(self._on_drained)
+                self._in_loop(self._on_broken)
+                return
+
+    def _write_all(self, data: memoryview) -> None:
+        while data:
+            try:
+                written = os.write(self._fd, data[:65536])
+            except BlockingIOError:
+                # Somebody who shares the terminal switched it to non-blocking.
+                select.select([], [self._fd], [], 1.0)
+                continue
+            data = data[written:]
+            with self._changed:
+                self._size -= written
+                drained = self._full and self._size < LOW_WATER
+                self._full &= not drained
+            if drained:
+                self._in_loop(self._on_drained)
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway
+            self._loop.call_soon_threadsafe(call)
+
+
+class Source:
+    """The stream of one process. `feed` takes chunks as they come; `end` flushes a last line without newline."""
+
+    def __init__(self, output: Output, name: str) -> None:
+        self._output = output
+        self.name = name
+        self.lines = Lines()
+
+    def feed(self, chunk: bytes) -> None:
+        block = self.lines.feed(chunk)
+        if block:
+            self._output.show(self, block)
+        if self.lines.waiting:
+            self._output.expect_prompt(self)
+
+    def end(self) -> None:
+        rest = self.lines.take()
+        if rest or self._output.open_line is self:
+            self._output.show(self, rest + b"\n")
+
+
+class Output:
+    """Prefixes and colours. One per `up`; `names` fixes the width of the prefix column."""
+
+    def __init__(self, names: Iterable[str], *, colour: bool, timestamps: bool = True) -> None:
+        names = list(names)
+        self._width = max(map(len, [*names, OURS]))
+        self._colour = colour
+        self._timestamps = timestamps
+        self._labels: dict[str, bytes] = {OURS: self._label(OURS, "1")}
+        self._palette: dict[str, str] = {}
+        for name in names:
+            self.add(name)
+        self._stamp: tuple[int, bytes] = (0, b"")
+        self._writer: Writer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unfinished: dict[Source, int] = {}
+        self._sweeping = False
+        self.open_line: Source | None = None
+        """Whose unfinished line the cursor stands behind."""
+
+    def add(self, name: str) -> None:
+        """Give a process its label; all instances of a service share a colour."""
+        service = name.rpartition(".")[0]
+        colour = self._palette.setdefault(service, COLOURS[len(self._palette) % len(COLOURS)])
+        self._labels[name] = self._label(name, colour)
+
+    def open(
+        self, fd: int, on_full: Callable[[], None], on_drained: Callable[[], None], on_broken: Callable[[], None]
+    ) -> None:
+        """Start writing to `fd`, from inside the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(fd, self._loop, on_full, on_drained, on_broken)
+
+    def source(self, name: str) -> Source:
+        return Source(self, name)
+
+    def say(self, text: str) -> None:
+        """Something of our own, prefixed like a process's lines."""
+        block = text.encode(errors="replace") + b"\n"
+        self._write(self._interrupt(None) + prefixed(block, self._prefix(OURS)))
+
+    def show(self, source: Source, block: bytes) -> None:
+        """Whole lines of a process; the first goes on with its open line, if it has one."""
+        self._unfinished.pop(source, None)
+        if self.open_line is source:
+            self.open_line = None
+            first, newline, rest = block.partition(b"\n")
+            end = RESET + newline if self._colour else newline
+            self._write(first + end + (prefixed(rest, self._prefix(source.name)) if rest else b""))
+        else:
+            self._write(self._interrupt(source) + prefixed(block, self._prefix(source.name)))
+
+    def expect_prompt(self, source: Source) -> None:
+        self._unfinished[source] = source.lines.waiting
+        if not self._sweeping and self._loop:
+            self._sweeping = True
+            self._loop.call_later(PROMPT_AFTER, self._sweep)
+
+    def close(self, within: float = 2.0) -> bool:
+        """Finish the open line and wait for the reader to take everything; False when it did not in so many seconds."""
+        self._write(self._interrupt(None))
+        return self._writer is None or self._writer.close(within)
+
+    def _sweep(self) -> None:
+        """Show the unfinished lines that have not grown since the last look."""
+        self._sweeping = False
+        for source, before in list(self._unfinished.items()):
+            if source.lines.waiting == before:
+                del self._unfinished[source]
+                start = b"" if self.open_line is source else self._interrupt(source) + self._prefix(source.name)
+                self.open_line = source
+                self._write(start + source.lines.take())
+            else:
+                self.expect_prompt(source)
+
+    def _interrupt(self, by: Source | None) -> bytes:
+        if self.open_line is None or self.open_line is by:
+            return b""
+        self.open_line = None
+        return RESET + b"\n" if self._colour else b"\n"
+
+    def _prefix(self, name: str) -> bytes:
+        if not self._timestamps:
+            return self._labels[name]
+        now = int(time.time())
+        if self._stamp[0] != now:
+            self._stamp = (now, time.strftime("%H:%M:%S ", time.localtime(now)).encode())
+        return self._stamp[1] + self._labels[name]
+
+    def _label(self, name: str, colour: str) -> bytes:
+        text = f"{name:<{self._width}} | "
+        return f"\x1b[{colour}m{text}\x1b[0m".encode() if self._colour else text.encode()
+
+    def _write(self, data: bytes) -> None:
+        if data and self._writer:
+            self._writer.write(data)

@@ -1,0 +1,68 @@
+"""Asks one process's question until it is ready, and then goes on asking as often as its probe wants.
+
+Rule 1: every question has a deadline.
+Rule 2: only changes are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import Callable
+
+from devstack.core import events as e
+from devstack.core.health import Answer, Health, Subject
+from devstack.core.model import ProbeSpec
+
+ANSWER_WITHIN = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.5
+RECHECK = 0.5
+"""Seconds until a ready process that missed once is asked again; it is unready after MISSES in a row."""
+MISSES = 3
+
+
+async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Callable[[e.Event], None]) -> None:
+    """Tell BecameReady, BecameUnready and Remarked about `subject`. `news` is set when its beacon has something new.
+
+    Returns when nothing more is to be asked.
+    """
+    name, run = subject.process, subject.run
+    if spec.how == "none":
+        tell(e.BecameReady(name, run, "running"))
+        return
+    ready, misses, pause = False, 0, FIRST_PAUSE
+    last: Answer | None = None
+    while True:
+        news.clear()
+        answer = await _ask(subject, spec)
+        changed = last is None or answer.health is not last.health or (not ready and answer.why != last.why)
+        last = answer
+        sentence = answer.why + (f"; {answer.fix}" if answer.fix else "")
+        if answer.health is Health.READY and not ready:
+            ready = True
+            tell(e.BecameReady(name, run, sentence))
+        elif answer.health is Health.NOT_YET and ready and misses + 1 >= MISSES:
+            ready, pause = False, FIRST_PAUSE
+            tell(e.BecameUnready(name, run, sentence))
+        elif changed and not (ready and answer.health is Health.NOT_YET):
+            tell(e.Remarked(name, run, sentence))
+        misses = misses + 1 if answer.health is Health.NOT_YET and ready else 0
+        if not ready:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+        elif spec.every is None:
+            return
+        else:
+            await asyncio.sleep(RECHECK if misses else spec.every)
+
+
+async def _ask(subject: Subject, spec: ProbeSpec) -> Answer:
+    probe = importlib.import_module(f"devstack.probes.{spec.how}")
+    try:
+        answer = await asyncio.wait_for(probe.ask(subject, **spec.options), ANSWER_WITHIN)
+    except TimeoutError:
+        return Answer(Health.NOT_YET, f"no answer within {ANSWER_WITHIN:.0f} s")
+    assert isinstance(answer, Answer)
+    return answer

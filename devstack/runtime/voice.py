@@ -1,0 +1,65 @@
+"""What devstack itself says in the stream: one line per change, and a framed error when something needs a person."""
+
+from __future__ import annotations
+
+from devstack.core.events import Announce
+from devstack.core.model import Phase, Process, Stack
+from devstack.core.names import listing, seconds
+
+LAST_LINES = 12
+
+
+def line(process: Process, kind: str, took: float) -> str:
+    """The line for an Announce; `took` is the time in seconds since the spawn."""
+    name, why = process.name, process.reason
+    match kind:
+        case "ready" if process.service.probe.how == "none":
+            return f"{name} runs (no probe)"
+        case "ready":
+            return f"{name} is ready after {seconds(took)}: {why}"
+        case "unready":
+            return f"{name} is no longer ready: {why}"
+        case "crashed":
+            return f"{name} {why}"
+        case "done":
+            return f"{name} is done after {seconds(took)}"
+        case "stopped":
+            return f"{name} stopped"
+        case "restarting":
+            return f"{name} restarts: {why}"
+        case _:
+            return f"{name}: {why}"
+
+
+def error(process: Process, kind: Announce, tail: bytes, fix: str, within: float | None) -> str:
+    """The frame for a process that failed or is overdue."""
+    what = (
+        f"{process.name} failed"
+        if kind.kind == "failed"
+        else f"{process.name} is not ready after {seconds(within or 0)}"
+    )
+    where = f"  ({process.service.where})" if process.service.where else ""
+    lines = [f"error: {what}{where}", f"  why: {process.reason}"]
+    last = [text for text in tail.decode(errors="replace").splitlines() if text.strip()][-LAST_LINES:]
+    if last:
+        lines += ["  last lines:", *(f"    {process.name} | {text}" for text in last)]
+    if fix:
+        lines.append(f"  try: {fix}")
+    return "\n".join(lines)
+
+
+def progress(stack: Stack, elapsed: float) -> str:
+    """Who keeps us waiting, after `elapsed` seconds; empty when nobody does."""
+    late = [p for p in stack.processes.values() if p.phase is Phase.STARTING]
+    if not late:
+        return ""
+    named = "; ".join(f"{p.name}: {p.reason}" for p in late[:4]) + (
+        f"; and {len(late) - 4} more" if len(late) > 4 else ""
+    )
+    return f"still waiting after {seconds(elapsed)} for {named}"
+
+
+def stopping(stack: Stack, elapsed: float) -> str:
+    """Who holds up the shutdown."""
+    left = [p.name for p in stack.processes.values() if p.phase is Phase.STOPPING]
+    return f"waiting for {listing(left)} to stop, {seconds(elapsed)}; Ctrl-C again to force" if left else ""

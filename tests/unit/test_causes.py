@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from devstack.core.causes import cause_of
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/app/manage.py", line 11, in main
+    from django.core.management import execute_from_command_line
+ModuleNotFoundError: No module named 'shopp'
+"""
+INSTALLED = "is gunicron installed, and is its venv beside the Procfile?"
+
+
+@pytest.mark.parametrize(
+    ("tail", "why", "fix"),
+    [
+        (TRACEBACK, "exited 1: No module named 'shopp'", 'did you mean "shop"?'),
+        (
+            "python3: No module named celery\n",
+            "exited 1: No module named celery",
+            "install it into the project's environment: pip install celery",
+        ),
+        ("sh: 1: gunicron: not found\n", "exited 1: sh: 1: gunicron: not found", INSTALLED),
+        ("bash: line 1: gunicron: command not found", "exited 1: bash: line 1: gunicron: command not found", INSTALLED),
+        (
+            '  File "a.py", line 2\nSyntaxError: invalid syntax\n',
+            "exited 1: SyntaxError: invalid syntax",
+            "correct the file and save it",
+        ),
+        ("KeyError: 'SECRET_KEY'\n", "exited 1: KeyError: 'SECRET_KEY'", "set SECRET_KEY in .env"),
+    ],
+)
+def test_what_cannot_be_mended_by_trying_again_is_named_with_its_fix(tail: str, why: str, fix: str) -> None:
+    cause = cause_of(1, tail, modules=["shop", "config"])
+    assert (cause.why, cause.hopeless, cause.fix) == (why, True, fix)
+
+
+def test_anything_else_is_told_by_its_last_line_and_tried_again() -> None:
+    cause = cause_of(3, "loading\n\x1b[31mConnectionError: no route\x1b[0m\n\n")
+    assert (cause.why, cause.hopeless) == ("exited 3: ConnectionError: no route", False)
+
+
+def test_a_signal_is_named() -> None:
+    assert cause_of(-9, "").why == "was killed by SIGKILL, out of memory?"
+    assert cause_of(-11, "No module named x").hopeless is False
+
+
+def test_exit_0_has_no_cause() -> None:
+    assert cause_of(0, "KeyError: 'A'").why == "exited 0"
