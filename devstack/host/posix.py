@@ -86,14 +86,13 @@ def _any_but_zombies(group: int) -> bool:
     """Whether the group has a member that runs. In a container whose init reaps nobody, zombies stay in it for ever."""
     if not os.path.isdir("/proc/self"):
         return True
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{entry.name}/stat", "rb") as file:
-                    # pid (name) state ppid pgrp …; the name can hold anything, a ")" too.
-                    state, _, pgrp = file.read().rpartition(b")")[2].split()[:3]
-                if int(pgrp) == group and state not in (b"Z", b"X"):
-                    return True
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                # pid (name) state ppid pgrp …; the name can hold anything, a ")" too.
+                state, _, pgrp = file.read().rpartition(b")")[2].split()[:3]
+            if int(pgrp) == group and state not in (b"Z", b"X"):
+                return True
     return False
 
 

@@ -1,0 +1,216 @@
+"""The supervisor with real children."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from devstack.core import events as e
+from devstack.core.model import ProbeSpec
+from tests.support.stage import Stage, child, gone
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Windows host is not written yet")
+
+FOREVER = "import signal, time\nprint('up')\nsignal.pause()"
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('up')
+while True: signal.pause()
+"""
+
+
+async def ctrl_c(stage: Stage) -> None:
+    stage.supervisor.leave()
+
+
+def test_everything_that_ends_by_itself_ends_up_too_with_the_first_failures_code() -> None:
+    stage = Stage(
+        child("good", "print('hello')"),
+        child("bad", "raise SystemExit(7)", oneshot=True),
+        child("late", "print('bye')", "good"),
+    )
+
+    assert stage.play() == 7
+    assert stage.lines("good.1") == ["hello"]
+    assert stage.lines("late.1") == ["bye"]
+    assert "error: bad.1 failed" in stage.text
+
+
+def test_the_last_lines_are_there_however_fast_it_exits() -> None:
+    stage = Stage(child("flood", "print('\\n'.join(map(str, range(20000))))\nprint('no newline', end='')"))
+
+    assert stage.play() == 0
+    assert stage.lines("flood.1") == [*map(str, range(20000)), "no newline"]
+
+
+def test_stdout_and_stderr_keep_their_order() -> None:
+    code = "import sys\nfor i in range(100): print(i, file=[sys.stdout, sys.stderr][i % 2], flush=True)"
+    stage = Stage(child("both", code))
+    stage.play()
+    assert stage.lines("both.1") == [*map(str, range(100))]
+
+
+def test_gates_open_by_a_log_line_and_close_in_reverse_order() -> None:
+    base = child(
+        "base",
+        "import signal, time\nprint('listening')\nsignal.pause()",
+        probe=ProbeSpec("log", {"pattern": "listening"}),
+    )
+    stage = Stage(base, child("app", FOREVER, "base"))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("all ready")
+        stage.supervisor.leave()
+
+    assert stage.play(script) == 0
+    said = stage.lines("devstack")
+    assert [line.split()[0] for line in said if " runs" in line or " ready after" in line] == ["base.1", "app.1"]
+    assert [line for line in said if line.endswith("stopped")] == ["app.1 stopped", "base.1 stopped"]
+
+
+def test_a_crash_is_explained_and_tried_again_until_it_fails(tmp_path: Path) -> None:
+    stage = Stage(child("web", "print('oops: no route')\nraise SystemExit(3)"), max_failures=2)
+
+    assert stage.play() == 3
+    assert "web.1 exited 3: oops: no route; starts again in 500 ms (failure 1 of 2)" in stage.text
+    assert "why: exited 3: oops: no route, 2 times in a row" in stage.text
+
+
+def test_a_missing_program_is_named_and_not_tried_again() -> None:
+    service = child(
+        "web",
+        "gunicron shop.wsgi",
+        shell=True,
+        probe=ProbeSpec("tcp", {"host": "127.0.0.1", "port": 1}),
+        where="Procfile:2",
+    )
+    stage = Stage(service)
+
+    assert stage.play() == 127
+    assert stage.text.count("gunicron: not found") >= 1
+    assert "error: web.1 failed  (Procfile:2)" in stage.text
+    assert "starts again" not in stage.text
+
+
+def test_a_tree_is_gone_when_its_last_process_is() -> None:
+    shell = f"{sys.executable} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & wait"
+    stage = Stage(child("web", shell, shell=True))
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"web\.1 +\| \d+")
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert gone(int(stage.lines("web.1")[0]))
+
+
+def test_what_a_crashed_process_leaves_behind_is_ended_before_it_starts_again() -> None:
+    shell = (
+        f"{sys.executable} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & sleep 0.3; exit 4"
+    )
+    stage = Stage(child("web", shell, shell=True), max_failures=2)
+
+    assert stage.play() == 4
+    pids = [int(line) for line in stage.lines("web.1") if line.isdigit()]
+    assert len(pids) == 2
+    assert all(map(gone, pids))
+
+
+def test_one_that_ignores_the_polite_signal_is_killed_after_its_grace() -> None:
+    stage = Stage(child("web", STUBBORN, grace=0.3))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("up")
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert "web.1: did not leave within 300 ms, killed" in stage.text
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_grace() -> None:
+    stage = Stage(child("web", STUBBORN, grace=3600))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("up")
+        stage.supervisor.leave()
+        stage.supervisor.leave()
+
+    stage.play(script)
+
+
+def test_stop_in_the_first_moment_leaves_nothing() -> None:
+    assert Stage(child("a", FOREVER), child("b", FOREVER)).play(ctrl_c) == 0
+
+
+def test_a_saved_file_restarts_what_watches_it_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "node_modules").mkdir()
+    stage = Stage(child("worker", FOREVER, watch=("shop",)), child("web", FOREVER), watch=tmp_path)
+
+    async def script(stage: Stage) -> None:
+        await stage.until("up", 2)
+        for attempt in range(100):  # the watch itself comes up at its own pace: save until it has seen one
+            (tmp_path / "shop" / "tasks.py").write_text(f"x = {attempt}")
+            try:
+                await stage.until("up", 3, within=0.3)
+            except AssertionError:
+                continue
+            break
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert "worker.1 restarts: shop/tasks.py changed" in stage.text
+    assert "web.1 restarts" not in stage.text
+
+
+def test_a_prompt_is_shown_before_its_newline_and_the_line_stays_whole() -> None:
+    asks = "import time\nprint('Password: ', end='', flush=True)\nopen(0).read()\nimport signal; signal.pause()"
+    stage = Stage(child("asks", asks), child("other", "import signal\nsignal.pause()"))
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"asks\.1 +\| Password: $")
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert re.search(r"Password: \n", stage.text), "our own line does not stick to the prompt"
+
+
+def test_a_reader_that_stalls_holds_up_nothing_and_loses_nothing() -> None:
+    stage = Stage(child("flood", "for i in range(200000): print(i)"), stalled=True)
+
+    async def script(stage: Stage) -> None:
+        await stage.full.wait()
+        stage.supervisor.tell(e.StartAsked(()))
+        stage.read_on()
+
+    assert stage.play(script) == 0
+    assert stage.lines("flood.1") == [*map(str, range(200000))]
+
+
+def test_stop_works_at_once_while_nobody_reads() -> None:
+    stage = Stage(child("flood", "while True: print('x' * 100)"), stalled=True)
+
+    async def script(stage: Stage) -> None:
+        await stage.full.wait()
+        stage.supervisor.leave()
+        await stage.ended.wait()
+        stage.read_on()
+
+    stage.play(script)
+
+
+def test_stdin_given_to_a_process_arrives_and_ends() -> None:
+    stage = Stage(child("redis", "import sys\nprint(sys.stdin.read())", stdin=b"port 7000\n"))
+    stage.play()
+    assert stage.lines("redis.1")[0] == "port 7000"
+
+
+def test_colours_mark_processes_and_never_bleed() -> None:
+    stage = Stage(child("web", "print('\\x1b[31mred')\nprint('plain')"), colour=True)
+    stage.play()
+    assert "\x1b[31mred\x1b[0m\n" in stage.text
+    assert "\x1b[36mweb.1" in stage.text
