@@ -1,0 +1,133 @@
+"""Where a project is: its directory, its Procfile, and the directories outside of it that keep its state.
+
+Rule 1: the directory is `-d`, else that of the Procfile named by `-f`, else the current one or the nearest above it that has a Procfile or
+settings, not higher than the repository's root (as git looks for itself).
+Rule 2: the Procfile is `-f`, else the `procfile` of the settings, else Procfile.dev, else Procfile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from devstack.config import settings, suggest
+from devstack.errors import DevstackError, did_you_mean
+
+NAMES = ("Procfile.dev", "Procfile")
+
+
+def directory(asked: Path | None, procfile: str | None, current: Path) -> tuple[Path, list[str]]:
+    """The project's directory and notes about how it was found."""
+    if asked is not None:
+        found = current / asked
+        if not found.is_dir():
+            what = f"{asked} is not a directory" if found.exists() else f"there is no directory {asked}"
+            raise DevstackError(what, where="--directory")
+        return found.resolve(), []
+    if procfile is not None:
+        found = _existing(procfile, (current,)).parent.resolve()
+        if found == current.resolve():
+            return found, []
+        note = f"runs in {called(found, current)}, where the Procfile is; add -d . to run in the current directory"
+        return found, [note]
+    for candidate in _upwards(current.resolve()):
+        if any((candidate / name).is_file() for name in NAMES) or settings.present(candidate):
+            return candidate, [] if candidate == current.resolve() else [f"the project is {candidate}"]
+    return current.resolve(), []
+
+
+def procfile(asked: str | None, chosen: settings.Settings, project: Path, current: Path) -> tuple[Path | None, str]:
+    """The Procfile and who named it; None when there is none and the settings have processes of their own."""
+    if asked is not None:
+        return _existing(asked, (project, current)), "--procfile"
+    if chosen.procfile is not None:
+        return _existing(chosen.procfile, (project,), chosen.sources[("procfile",)]), chosen.sources[("procfile",)]
+    for name in NAMES:
+        if (project / name).exists():
+            return project / name, "default"
+    if any(each.command for each in chosen.processes.values()):
+        return None, "default"
+    raise DevstackError(f"there is no Procfile in {project}", why=_others(project), fix=suggest.sentence(project))
+
+
+def env_files(
+    asked: tuple[str, ...] | None, chosen: settings.Settings, project: Path, current: Path
+) -> tuple[list[tuple[Path, str]], str]:
+    """The .env files with their names for messages, and who named them."""
+    if asked is not None:
+        source = "--env-file"
+        found = [next((at for at in (project / each, current / each) if at.exists()), project / each) for each in asked]
+    elif chosen.env_files is not None:
+        source, found = chosen.sources[("env_files",)], [project / each for each in chosen.env_files]
+    else:
+        source, found = "default", [each for each in [project / ".env"] if each.is_file()]
+    return [(each, called(each, project)) for each in found], source
+
+
+def called(path: Path, near: Path) -> str:
+    """How messages call a path: relative when it lies below `near`."""
+    path = Path(os.path.abspath(path))
+    base = Path(os.path.abspath(near))
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def identity(project: Path) -> tuple[str, str]:
+    """A name for people and a key that differs for every directory: ("shop", "3f2a91c0")."""
+    real = os.path.normcase(os.path.realpath(project))
+    name = re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-")[:30] or "project"
+    return name, hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def state(name: str, key: str, environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """The directories for what is kept (logs, schedules, data) and for what lives as long as a run (sockets).
+
+    DEVSTACK_STATE_DIR moves both. Without XDG_RUNTIME_DIR, platformdirs would take a name in /tmp that anybody could have made first;
+    the state directory is private.
+    """
+    if moved := environ.get("DEVSTACK_STATE_DIR"):
+        state = Path(os.path.abspath(moved)) / f"{name}-{key}"
+        return state, state
+    import platformdirs
+
+    state = platformdirs.user_state_path("devstack", appauthor=False) / f"{name}-{key}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return state, platformdirs.user_runtime_path("devstack", appauthor=False) / f"{name}-{key}"
+        except Warning:
+            return state, state
+
+
+def _upwards(start: Path) -> list[Path]:
+    """`start` and the directories above it to the repository's root; `start` alone outside of a repository."""
+    above = [start, *start.parents]
+    for number, each in enumerate(above):
+        if (each / ".git").exists() or (each / ".hg").exists():
+            return above[: number + 1]
+    return [start]
+
+
+def _existing(name: str, places: tuple[Path, ...], where: str = "--procfile") -> Path:
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    there = _lookalikes(places[0])
+    near = did_you_mean(name, there) or (f"there is {', '.join(there)}" if there else "")
+    raise DevstackError(f"{name} does not exist", why=f"looked in {places[0]}", fix=near, where=where)
+
+
+def _lookalikes(place: Path) -> list[str]:
+    """Files that are perhaps meant: Procfile-dev, procfile, Procfile.txt, docker/web/Procfile."""
+    try:
+        return sorted(called(each, place) for each in suggest.files(place) if each.name.lower().startswith("procfile"))
+    except OSError:
+        return []
+
+
+def _others(place: Path) -> str:
+    there = [name for name in _lookalikes(place) if name != "Procfile.example"]
+    return f"but there is {', '.join(there)}: devstack up -f {there[0]}" if there else ""

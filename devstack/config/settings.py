@@ -1,0 +1,240 @@
+"""The settings: `devstack.toml`, or `[tool.devstack]` in pyproject.toml. Nobody needs any; they override what devstack finds out itself.
+
+Rule 1: the fields of the three classes are the schema. Reading, checking and the reference in the README come from them alone.
+Rule 2: a key without an effect does not exist; an unknown one is an error that names the nearest.
+Rule 3: None means "not said": the kind of the process, or devstack's own default, decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from devstack.config import shapes, text, toml
+from devstack.config.shapes import Shape
+from devstack.core.model import ProbeSpec
+from devstack.errors import DevstackError, did_you_mean
+
+T = TypeVar("T")
+
+
+def _key(shape: Shape[Any], default: T, doc: str, shown: str = "") -> T:
+    """A field that is a key of the settings. `shown` is its default in words where the value itself says nothing."""
+    value: T = field(default=default, metadata={"shape": shape, "doc": doc, "shown": shown})
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    url: str | None = _key(
+        shapes.TEXT,
+        None,
+        "The broker, when devstack should not look for it.",
+        "from .env, environment, Django settings",
+    )
+    start: bool = _key(shapes.FLAG, True, "Start a Redis when none answers on this machine.")
+    persist: bool = _key(shapes.FLAG, False, "Keep the data of the Redis that devstack starts.")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    command: str | None = _key(
+        shapes.TEXT,
+        None,
+        "Runs instead of the line in the Procfile; a name that is not there becomes a process.",
+        "the Procfile's",
+    )
+    as_written: bool = _key(
+        shapes.FLAG, False, "Run the command unchanged, as a program that devstack knows nothing about."
+    )
+    needs: tuple[str, ...] | None = _key(
+        shapes.NAMES, None, "What must be ready before it starts; replaces what its kind needs.", "by kind"
+    )
+    probe: ProbeSpec | None = _key(  # noqa: RUF009 (it is a frozen value)
+        shapes.PROBE,
+        None,
+        'When it is ready: `"none"`, or one of `{ http = "/health/", port = 8000, status = 200 }`, `{ tcp = 5432 }`, '
+        '`{ exec = "pg_isready" }`, `{ log = "listening on" }`, `{ redis = "redis://localhost:6380" }`. '
+        "`every = 5` in it goes on asking once it is ready.",
+        "by kind",
+    )
+    ready_within: float | None = _key(shapes.DURATION, None, "Give up when it is not ready by then.", "by kind")
+    grace: float | None = _key(shapes.DURATION, None, "From the request to stop until it is killed.", "by kind")
+    stop_signal: str | None = _key(shapes.SIGNAL, None, "The signal that asks it to stop.", "by kind")
+    watch: bool | tuple[str, ...] | None = _key(
+        shapes.WATCH, None, "Restart it when Python files change, in these directories.", "by kind"
+    )
+    env: Mapping[str, str] | None = _key(
+        shapes.VARIABLES, None, "Variables for it alone; they win over .env and the environment.", "none"
+    )
+    cwd: str | None = _key(shapes.TEXT, None, "Where it runs.", "the project's directory")
+    instances: int | None = _key(shapes.COUNT, None, "How many of it run; 0 leaves it out.", "`1`")
+    oneshot: bool | None = _key(
+        shapes.FLAG,
+        None,
+        "It ends by itself, and the others wait until it has.",
+        "true for release, migrate and the like",
+    )
+    port: int | None = _key(shapes.PORT, None, "PORT of its first instance.", "port, + 100 for each line above it")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    procfile: str | None = _key(shapes.TEXT, None, "The file that names the processes.", "Procfile.dev, else Procfile")
+    env_files: tuple[str, ...] | None = _key(
+        shapes.NAMES, None, "Files with variables; a later one wins.", ".env, if there is one"
+    )
+    env_overrides: bool = _key(shapes.FLAG, False, "Those files win over the environment.")
+    port: int | None = _key(
+        shapes.PORT, None, "PORT of the first process.", "PORT, else 5000 (8000 on macOS: AirPlay has 5000)"
+    )
+    venv: str | None = _key(
+        shapes.TEXT,
+        None,
+        'The virtual environment; `"none"` for none.',
+        ".venv, venv, env, Poetry's, or the active one",
+    )
+    formation: str | None = _key(shapes.TEXT, None, 'How many of each: `"worker=2,beat=0"`.', "one of each")
+    watch: bool | tuple[str, ...] = _key(
+        shapes.WATCH, True, "Restart workers when Python files change, in these directories."
+    )
+    ready_within: float | None = _key(
+        shapes.DURATION, None, "Give up on a process that is not ready by then.", "by kind, mostly 60"
+    )
+    grace: float | None = _key(
+        shapes.DURATION, None, "From the request to stop until a process is killed.", "by kind, mostly 10"
+    )
+    max_failures: int = _key(shapes.COUNT, 5, "Crashes in a row until a process is left alone.")
+    redis: RedisSettings = RedisSettings()
+    processes: Mapping[str, ProcessSettings] = field(default_factory=dict)
+    sources: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """Where each key that is set stands, by path: ("processes", "web", "port") is "devstack.toml:7"."""
+    notes: tuple[str, ...] = ()
+
+    def process(self, name: str) -> ProcessSettings:
+        return self.processes.get(name) or ProcessSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One row of the reference."""
+
+    name: str
+    words: str
+    default: str
+    doc: str
+
+
+def keys(of: type[Any]) -> list[Key]:
+    found = []
+    for each in fields(of):
+        if shape := each.metadata.get("shape"):
+            default = each.metadata["shown"] or f"`{str(each.default).lower()}`"
+            found.append(Key(each.name, shape.words, default, each.metadata["doc"]))
+    return found
+
+
+def reference() -> str:
+    """All keys as Markdown; it stands in the README, and a test compares the two."""
+    parts = []
+    tables = (("Top level", Settings), ("`[redis]`", RedisSettings), ("`[processes.NAME]`", ProcessSettings))
+    for title, of in tables:
+        rows = [f"| `{key.name}` | {key.words} | {key.default} | {key.doc} |" for key in keys(of)]
+        parts.append("\n".join([f"**{title}**\n", "| key | value | default | meaning |", "|---|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def present(directory: Path) -> bool:
+    """Whether `directory` has settings: it is a project's directory then."""
+    return (directory / "devstack.toml").is_file() or _in_pyproject(directory)
+
+
+def _in_pyproject(directory: Path) -> bool:
+    try:
+        content = (directory / "pyproject.toml").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return bool(re.search(r"(?m)^\s*\[\s*tool\s*\.\s*devstack\s*[.\]]", content))
+
+
+def read(directory: Path) -> Settings:
+    """The settings of the project in `directory`; devstack.toml wins wholly over pyproject.toml."""
+    own = directory / "devstack.toml"
+    shared = _in_pyproject(directory)
+    if own.exists():
+        settings = parse(text.read(own, "devstack.toml"), "devstack.toml")
+        note = "devstack.toml is used; [tool.devstack] in pyproject.toml is not"
+        return replace(settings, notes=(note,)) if shared else settings
+    if shared:
+        content = text.read(directory / "pyproject.toml", "pyproject.toml")
+        return parse(content, "pyproject.toml", ("tool", "devstack"))
+    return Settings()
+
+
+def parse(content: str, where: str, inside: tuple[str, ...] = ()) -> Settings:
+    """Settings from TOML text; `inside` is the path of the table that holds them."""
+    document = toml.parse(content, where)
+    reader = _Reader(document, inside)
+    top: Any = document.values
+    for name in inside:
+        top = reader.table(top.get(name, {}), ())
+    redis = reader.values(reader.table(top.get("redis", {}), ("redis",)), RedisSettings, ("redis",))
+    processes = {}
+    for name, each in reader.table(top.get("processes", {}), ("processes",)).items():
+        path = ("processes", name)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            why = "a name has the letters A-Z, a-z, digits, - and _"
+            raise DevstackError(f'"{name}" cannot be the name of a process', why=why, where=reader.place(path))
+        processes[name] = ProcessSettings(**reader.values(reader.table(each, path), ProcessSettings, path))
+    values = reader.values(top, Settings, (), tables=("redis", "processes"))
+    return Settings(**values, redis=RedisSettings(**redis), processes=processes, sources=reader.sources)
+
+
+@dataclass(slots=True)
+class _Reader:
+    document: toml.Document
+    inside: tuple[str, ...]
+    sources: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def place(self, path: tuple[str, ...]) -> str:
+        return self.document.place((*self.inside, *path))
+
+    def table(self, value: object, path: tuple[str, ...]) -> dict[str, object]:
+        if isinstance(value, dict):
+            return value
+        name = ".".join((*self.inside, *path))
+        raise DevstackError(
+            f"{name} must be a table", why=f"it is {_shown(value)}", fix=f"[{name}]", where=self.place(path)
+        )
+
+    def values(
+        self, table: dict[str, object], of: type[Any], path: tuple[str, ...], tables: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        known = {each.name: each.metadata["shape"] for each in fields(of) if "shape" in each.metadata}
+        values: dict[str, Any] = {}
+        for name, value in table.items():
+            if name in tables:
+                continue
+            dotted, place = ".".join((*path, name)), self.place((*path, name))
+            if name not in known:
+                names = (*known, *tables)
+                fix = did_you_mean(name, names) or f"there are {', '.join(names)}"
+                raise DevstackError(f'there is no setting "{dotted}"', fix=fix, where=place)
+            try:
+                values[name] = known[name].read(value)
+            except ValueError as error:
+                why = str(error) or f"it is {_shown(value)}"
+                raise DevstackError(f"{dotted} must be {known[name].words}", why=why, where=place) from None
+            self.sources[(*path, name)] = place
+        return values
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    return f'"{value}"' if isinstance(value, str) else str(value)
