@@ -28,10 +28,10 @@ class RedisUrl:
     port: int = 6379
     db: int = 0
     username: str = ""
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     path: str = ""
     tls: bool = False
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def place(self) -> str:
@@ -91,9 +91,13 @@ def parse(text: str) -> RedisUrl:
     # Read with the rules of http, as kombu does: urlsplit treats netloc and query of unknown schemes by other rules.
     try:
         parts = urlsplit("http://" + text.partition("://")[2])
+    except ValueError:
+        raise ValueError("the host is not readable") from None
+    try:
         port = parts.port or 6379
-    except ValueError as error:
-        raise ValueError(f"{error}"[:1].lower() + f"{error}"[1:] if "Port" in f"{error}" else "it is not a URL") from None
+    except ValueError:
+        # Not quoted: in redis://user:password, which lacks @host, it is the password.
+        raise ValueError("the port is not a number from 1 to 65535 (or @HOST is missing after the password)") from None
     options = dict(parse_qsl(parts.query))
     path = unquote(parts.path) if scheme in _SOCKET else ""
     if scheme in _SOCKET and path in ("", "/"):
