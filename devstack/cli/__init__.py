@@ -1,0 +1,50 @@
+"""The commands. Each lives in a module of its own name and is imported when it is used, so that none pays for another."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from devstack import __version__
+
+COMMANDS = {
+    "up": "Start everything in the Procfile and stay until Ctrl-C.",
+    "check": "Read the Procfile, .env and settings, and say what they mean. Starts nothing.",
+    "demo": "Create a small Django + Celery shop and run it.",
+}
+
+
+class Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"devstack.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from devstack.errors import did_you_mean
+
+            if near := did_you_mean(args[0], list(COMMANDS)):
+                error.message += f" {near}"
+            raise
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="devstack", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks instead of explanations.")
+def devstack(debug: bool) -> None:
+    """The local process supervisor and dev launcher for Django, Celery and Redis."""

@@ -21,10 +21,10 @@ from devstack.core import events as e
 from devstack.core.causes import Cause, cause_of
 from devstack.core.health import Broker, Subject
 from devstack.core.machine import decide
-from devstack.core.model import Phase, Process, Stack
+from devstack.core.model import Phase, ProbeSpec, Process, Stack
 from devstack.core.names import seconds
 from devstack.host import Host
-from devstack.runtime import prober, voice
+from devstack.runtime import preflight, prober, voice
 from devstack.runtime.child import Child
 from devstack.runtime.output import Output
 
@@ -148,6 +148,13 @@ class Supervisor:
 
     async def _start(self, process: Process, run: Run) -> None:
         name, number = process.name, run.subject.run
+        if taken := await preflight.port_taken(_question(process, run), process.service.name):
+            run.cause = taken
+            self.tell(e.SpawnFailed(name, number, 1, taken.why))
+            return
+        if run.ending:
+            self.tell(e.Exited(name, number, 0))
+            return
         try:
             pid = await run.child.start()
         except OSError as error:
@@ -158,13 +165,13 @@ class Supervisor:
             run.child.pause()
         self.tell(e.Spawned(name, number, pid))
         if run.ending:
-            # Asked to stop between the decision to spawn and the spawn.
+            # Asked to stop between the decision to spawn and the spawn itself.
             self._end(name, number, polite=run.ending == "polite")
         elif not process.service.oneshot:
             self._probe(process, run)
 
     def _probe(self, process: Process, run: Run) -> None:
-        run.prober = self._task(prober.watch(run.subject, process.service.probe, run.news, self.tell))
+        run.prober = self._task(prober.watch(run.subject, _question(process, run), run.news, self.tell))
 
     def _end(self, name: str, number: int, polite: bool) -> None:
         run = self._runs.get(name)
@@ -257,6 +264,10 @@ class Run:
         self.prober: asyncio.Task[None] | None = None
         self.ending = ""
         self.cause = Cause("")
+
+
+def _question(process: Process, run: Run) -> ProbeSpec:
+    return run.subject.launch.probe or process.service.probe
 
 
 # Errors of a spawn that may pass: no process, memory or file descriptor was free.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -201,6 +203,15 @@ def test_stop_works_at_once_while_nobody_reads() -> None:
         stage.read_on()
 
     stage.play(script)
+
+
+def test_a_port_in_use_is_found_before_the_spawn_and_its_owner_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stage = Stage(child("web", "print('started')", probe=ProbeSpec("http", {"host": "127.0.0.1", "port": port})))
+        assert stage.play() == 1
+    assert re.search(rf"why: port {port} is held by python\S* \(pid {os.getpid()}\), not ours", stage.text)
+    assert "started" not in stage.text
 
 
 def test_stdin_given_to_a_process_arrives_and_ends() -> None:

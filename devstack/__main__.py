@@ -1,0 +1,44 @@
+"""The entry point: runs a command, and turns what went wrong into an explanation and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from devstack import errors
+from devstack.cli import devstack
+
+
+def main() -> None:
+    debug = "--debug" in sys.argv
+    try:
+        devstack.main(prog_name="devstack", standalone_mode=False)
+    except errors.DevstackError as error:
+        if debug:
+            raise
+        click.echo(str(error), err=True)
+        sys.exit(error.code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as exit:
+        sys.exit(exit.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(errors.INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(errors.FAILED)
+    except Exception as error:
+        if debug:
+            raise
+        bug = errors.DevstackError(
+            "devstack failed in a way it should not",
+            why=f"{type(error).__name__}: {error}",
+            fix="run it again with --debug and report what it prints",
+        )
+        click.echo(str(bug), err=True)
+        sys.exit(errors.FAILED)
+
+
+if __name__ == "__main__":
+    main()

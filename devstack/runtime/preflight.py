@@ -1,0 +1,40 @@
+"""What is checked right before a spawn: whether a stranger already answers on the port the process is about to open.
+
+Rule 1: a probe can be answered by a stranger on the port, so the stranger is found, and named, before the spawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from devstack.core.causes import Cause
+from devstack.core.model import ProbeSpec
+
+CONNECT_WITHIN = 0.5
+
+
+async def port_taken(spec: ProbeSpec, name: str) -> Cause | None:
+    """Why `name` cannot open the port that its probe will ask on; None when the port is free or not known."""
+    port, host = spec.options.get("port"), str(spec.options.get("host", "127.0.0.1"))
+    if spec.how not in ("tcp", "http") or not isinstance(port, int):
+        return None
+    from devstack.probes import ports
+
+    host = ports.reachable(host)
+    if not await _answers("127.0.0.1" if host == "localhost" else host, port):
+        return None
+    owner = await asyncio.to_thread(ports.owner_of, port)
+    holder = f"held by {owner}" if owner else "in use"
+    fix = f"stop it, or give {name} another port in the Procfile or with -p"
+    return Cause(f"port {port} is {holder}, not ours", True, fix)
+
+
+async def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError, TimeoutError):
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_WITHIN)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
+    return False
