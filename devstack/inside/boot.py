@@ -1,0 +1,325 @@
+"""Runs a Python program unchanged, with a private line to devstack.
+
+`python [flags] boot.py script X args…` is `python [flags] X args…`; `python [flags] boot.py module M args…` is `python [flags] -m M args…`.
+
+Rule 1: nothing in here may raise into the program, block it, or outlive the supervisor: what goes wrong costs the line, never the program.
+Rule 2: the program sees what it would see without us. The exceptions, kept short by a test (`test_inside_boot.py`):
+  one open descriptor more, close-on-exec, when a channel is given (and `_socket` is loaded at once when that is a TCP one);
+  one finder more on `sys.meta_path`; two frames more below the first one of the program;
+  the command line that the operating system shows (`sys.argv` and `sys.orig_argv` are the program's own).
+Rule 3: import next to nothing. `socket`, `threading` and the like belong to the program, which may want to patch them first (gevent).
+
+DEVSTACK_CHANNEL is `fd:N` (one end of a socket pair) or `tcp:PORT:TOKEN` (loopback); it is taken out of the environment at once. What is
+said there are JSON objects, one a line, each with a "type"; `beacon.py` says most of them.
+"""
+
+pristine = dict(globals())  # What the interpreter gives the main module of a script, in this version.
+
+import _thread  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+
+MAX_WAITING = 256
+HOOKED = "celery.signals"
+
+
+class Channel:
+    """The line to the supervisor: `say` never blocks and never raises.
+
+    Only the process that opened it speaks; its forks (a prefork pool) forget it. A program may close descriptors that it does not know
+    (daemons do): before each use we look whether ours is still the same socket, so that a file which got its number is never written to.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.identity = self.look()
+        self.pid = os.getpid()
+        self.waiting = [b""][:0]
+        self.lock = _thread.allocate_lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def look(self) -> "tuple[int, int] | None":
+        if sys.platform == "win32":  # A socket is no descriptor there, and nobody closes what is not his.
+            return None
+        found = os.fstat(self.descriptor)
+        return found.st_dev, found.st_ino
+
+    def forget(self) -> None:
+        """In a fork: the line ends with the process that owns it."""
+        try:
+            self.pid = -1
+            if self.look() == self.identity:
+                os.close(self.descriptor)
+        except Exception:
+            pass
+
+    def say(self, type: str, **fields: object) -> None:
+        """Hand over one message; dropped when nobody reads for long. Callable from any thread and from signal handlers."""
+        try:
+            if os.getpid() != self.pid or len(self.waiting) >= MAX_WAITING:
+                return
+            self.waiting.append(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n")
+            while self.waiting and self.lock.acquire(False):  # Whoever holds the lock sends ours too.
+                try:
+                    drained = self.drain()
+                finally:
+                    self.lock.release()
+                if not drained:
+                    return
+        except Exception:
+            self.pid = -1
+
+    def drain(self) -> bool:
+        import _socket  # The program has `socket` by now: only `hello` is said before it imports Celery, see there.
+
+        if self.look() != self.identity:
+            raise OSError("the program closed the channel")
+        # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly default back.
+        flags = getattr(_socket, "MSG_DONTWAIT", 0) | getattr(_socket, "MSG_NOSIGNAL", 0)
+        line = _socket.socket(fileno=self.descriptor)
+        try:
+            while self.waiting:
+                sent = line.send(self.waiting[0], flags)
+                rest = self.waiting[0][sent:]
+                if rest:
+                    self.waiting[0] = rest
+                    return False
+                del self.waiting[0]
+            return True
+        except (BlockingIOError, InterruptedError):
+            return False
+        finally:
+            line.detach()
+
+
+def as_json(value: object) -> str:
+    """JSON without the json module, which the program may never load."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return repr(value) if value - value == 0 else "null"
+    if isinstance(value, dict):
+        return "{" + ",".join(as_json(str(key)) + ":" + as_json(item) for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "[" + ",".join(map(as_json, value)) + "]"
+    plain = (c if c >= " " and c not in '"\\' else f"\\u{ord(c):04x}" for c in str(value))
+    return '"' + "".join(plain) + '"'
+
+
+def open_channel(program: str) -> "Channel | None":
+    address = os.environ.pop("DEVSTACK_CHANNEL", "")
+    if not address:
+        return None
+    try:
+        how, _, rest = address.partition(":")
+        hello = {
+            "type": "hello",
+            "pid": os.getpid(),
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "program": program,
+        }
+        greeting = as_json(hello).encode("utf-8", "replace") + b"\n"
+        if how == "fd":
+            channel = Channel(int(rest))
+            os.set_inheritable(channel.descriptor, False)
+            # A fresh socket has room, and Python ignores SIGPIPE until somebody says otherwise: plain `write` will do.
+            os.write(channel.descriptor, greeting)
+            return channel
+        if how == "tcp":
+            import _socket
+
+            port, _, token = rest.partition(":")
+            line = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            line.settimeout(2)
+            line.connect(("127.0.0.1", int(port)))
+            line.send(token.encode() + b"\n" + greeting)
+            line.setblocking(False)
+            return Channel(line.detach())
+    except Exception:
+        pass
+    return None
+
+
+class Finder:
+    """Sees the program import `celery.signals`, and attaches the beacon once that module has run."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.seen = False
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        if name != HOOKED or self.seen:
+            return None
+        try:
+            for finder in sys.meta_path:
+                find = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
+                spec = find(name, path, target) if find else None
+                if spec is not None:
+                    self.watch(spec.loader)
+                    return spec
+        except Exception:
+            pass
+        return None
+
+    def watch(self, loader: object) -> None:
+        # On this one instance, and gone before the module runs: neither spec nor loader look any different to the program.
+        run = loader.exec_module  # type: ignore[attr-defined]
+
+        def exec_module(module: object) -> None:
+            loader.__dict__.pop("exec_module", None)
+            run(module)
+            self.attach(module)
+
+        loader.exec_module = exec_module  # type: ignore[attr-defined]
+
+    def attach(self, signals: object) -> None:
+        try:
+            self.seen = True
+            path = os.path.join(os.path.dirname(THIS_FILE), "beacon.py")
+            # Not in sys.modules: a program that looks there finds nothing of ours.
+            code = pristine["__loader__"].__class__("devstack.inside.beacon", path).get_code("devstack.inside.beacon")
+            namespace = {"__name__": "devstack.inside.beacon", "__file__": path}
+            exec(code, namespace)
+            namespace["attach"](self.channel.say, signals)  # type: ignore[operator]
+        except Exception:
+            pass
+
+
+def fresh_main(path: str = "") -> object:
+    """A `__main__` as the interpreter makes it, for the script at `path` or for `-m`."""
+    main = type(sys)("__main__")
+    main.__dict__.clear()
+    main.__dict__.update(pristine, __doc__=None)
+    for name in ("__file__", "__cached__"):
+        if not path:
+            main.__dict__.pop(name, None)
+    if path:
+        main.__dict__["__file__"] = path
+        loader: object = pristine["__loader__"].__class__("__main__", path)
+        if path.endswith(".pyc"):
+            loader = sys.modules["_frozen_importlib_external"].SourcelessFileLoader("__main__", path)
+        main.__dict__["__loader__"] = loader
+    else:
+        main.__dict__["__loader__"] = sys.modules["_frozen_importlib"].BuiltinImporter
+    sys.modules["__main__"] = main
+    return main
+
+
+def first_on_path(directory: "str | None") -> None:
+    """The entry which the interpreter puts first on sys.path: it named our directory, the program's belongs there."""
+    sys.path_importer_cache.pop(THIS_FILE, None)
+    if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
+        return
+    if directory is None:
+        del sys.path[0]
+    else:
+        sys.path[0] = directory
+
+
+def importer(path: str) -> object:
+    for hook in sys.path_hooks:
+        try:
+            return hook(path)
+        except ImportError:
+            pass
+    return None
+
+
+def run_script(path: str) -> None:
+    found = sys.path_importer_cache[path] = importer(path)  # type: ignore[assignment]
+    if found is not None:  # A directory or zip file with a __main__.py.
+        first_on_path(None)
+        sys.path.insert(0, path)
+        import runpy
+
+        fresh_main()
+        runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
+        return
+    if sys.platform == "win32":
+        first_on_path(os.path.dirname(os.path.abspath(path)))
+    else:
+        first_on_path(os.path.dirname(os.path.realpath(path)))
+    name = path
+    if sys.version_info >= (3, 9) and not os.path.isabs(path):
+        short = path[2:] if path.startswith("./") else path
+        name = os.path.abspath(path) if sys.platform == "win32" else os.path.join(os.getcwd(), short)
+    main = fresh_main(name)
+    try:
+        if path.endswith(".pyc"):
+            code = main.__loader__.get_code("__main__")  # type: ignore[attr-defined]
+        else:
+            import io
+
+            with io.open_code(name) as file:
+                source = file.read()
+            code = compile(source, name, "exec", dont_inherit=True)
+    except OSError as error:
+        program = getattr(sys, "orig_argv", [sys.executable])[0]
+        sys.stderr.write(f"{program}: can't open file {name!r}: [Errno {error.errno}] {error.strerror}\n")
+        sys.exit(2)
+    exec(code, main.__dict__)
+    for gone in (
+        "__file__",
+        "__cached__",
+    ):  # As the interpreter does at the end of a script: atexit functions do not see them.
+        main.__dict__.pop(gone, None)
+
+
+def run_module(name: str) -> None:
+    sys.argv[0] = "-m"
+    try:
+        first_on_path(os.getcwd())
+    except OSError:
+        first_on_path(None)
+    import runpy
+
+    fresh_main()
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
+
+
+def without_us(error: BaseException) -> None:
+    """Let the interpreter report `error` as usual, without the frames of this file."""
+    rest = error.__traceback__
+    while rest is not None and rest.tb_frame.f_code.co_filename == THIS_CODE:
+        rest = rest.tb_next
+    hook = sys.excepthook
+
+    def report(kind: "type[BaseException]", value: BaseException, traceback: object) -> None:
+        sys.excepthook = hook
+        sys.last_traceback = rest
+        hook(kind, value.with_traceback(rest), rest)
+
+    sys.excepthook = report
+
+
+THIS_FILE = sys.argv[0]
+THIS_CODE = without_us.__code__.co_filename
+
+
+def start() -> None:
+    if len(sys.argv) < 3 or sys.argv[1] not in ("script", "module"):
+        sys.exit("usage: python boot.py script FILE [ARGUMENT…] | module NAME [ARGUMENT…]")
+    how, what = sys.argv[1:3]
+    del sys.argv[:2]
+    original = getattr(sys, "orig_argv", None)
+    if original and THIS_FILE in original:
+        at = original.index(THIS_FILE)
+        original[at : at + 2] = ["-m"] if how == "module" else []
+    channel = open_channel(what)
+    if channel is not None:
+        finder = Finder(channel)
+        sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+        if HOOKED in sys.modules:  # A sitecustomize may have been here.
+            finder.attach(sys.modules[HOOKED])
+    run = run_module if how == "module" else run_script
+    try:
+        run(what)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        without_us(error)
+        raise
+
+
+start()
