@@ -3,6 +3,7 @@
 Rule 1: needs of the settings replace those of the kind.
 Rule 2: one-shots run one after the other, in the order of the Procfile (two migrations at once lock each other out).
 Rule 3: "redis" may be needed although no line is called so: devstack may start one, see `with_redis`.
+Rule 4: a process called redis that nobody recognises (`docker compose up redis`) is taken at its word.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from devstack.core.names import listing
 from devstack.errors import DevstackError, did_you_mean
 
 REDIS = "redis"
+CALLED_REDIS = ("redis", "valkey", "redis-server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,12 @@ def order(services: Sequence[Service], wishes: Mapping[str, Wish], left_out: Ite
     """The services with their needs. `left_out` are names that exist and do not run."""
     absent = set(left_out)
     here = [service.name for service in services]
-    has_redis = any(service.role == REDIS for service in services) or REDIS in here
     waiting, notes, ordered = set(), [], []
     for position, service in enumerate(services):
         wish = wishes[service.name]
         if wish.names is None:
             needs = _by_role(service, services, position, wish.roles)
-            if not has_redis and REDIS in wish.roles:
+            if REDIS in wish.roles:
                 waiting.add(service.name)
         else:
             needs = []
@@ -94,10 +95,14 @@ def closure(names: Iterable[str], services: Sequence[Service]) -> list[str]:
 
 
 def _by_role(service: Service, services: Sequence[Service], position: int, roles: Sequence[str]) -> list[str]:
-    earlier = services[:position] if service.role == "oneshot" else ()
-    others = [each for each in services if each.role in roles and each.role != service.role]
-    wanted = {each.name for each in (*others, *(each for each in earlier if each.role == "oneshot"))}
-    return [each.name for each in services if each.name in wanted]
+    own = _role(service)
+    others = {each.name for each in services if _role(each) in roles and _role(each) != own}
+    earlier = {each.name for each in services[:position] if own == _role(each) == "oneshot"}
+    return [each.name for each in services if each.name in others | earlier]
+
+
+def _role(service: Service) -> str:
+    return REDIS if service.role == "other" and service.name.lower() in CALLED_REDIS else service.role
 
 
 def _refuse_cycle(services: Sequence[Service], wishes: Mapping[str, Wish]) -> None:

@@ -15,21 +15,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devstack.config import settings, suggest
+from devstack.config.options import Options
 from devstack.errors import DevstackError, did_you_mean
 
 NAMES = ("Procfile.dev", "Procfile")
 
 
-def directory(asked: Path | None, procfile: str | None, current: Path) -> tuple[Path, list[str]]:
+def directory(options: Options) -> tuple[Path, list[str]]:
     """The project's directory and notes about how it was found."""
+    asked, procfile, current = options.directory, options.procfile, options.current
     if asked is not None:
         found = current / asked
         if not found.is_dir():
             what = f"{asked} is not a directory" if found.exists() else f"there is no directory {asked}"
-            raise DevstackError(what, where="--directory")
+            raise DevstackError(what, where=options.source("directory"))
         return found.resolve(), []
     if procfile is not None:
-        found = _existing(procfile, (current,)).parent.resolve()
+        found = _existing(procfile, (current,), options.source("procfile")).parent.resolve()
         if found == current.resolve():
             return found, []
         note = f"runs in {called(found, current)}, where the Procfile is; add -d . to run in the current directory"
@@ -40,10 +42,11 @@ def directory(asked: Path | None, procfile: str | None, current: Path) -> tuple[
     return current.resolve(), []
 
 
-def procfile(asked: str | None, chosen: settings.Settings, project: Path, current: Path) -> tuple[Path | None, str]:
+def procfile(options: Options, chosen: settings.Settings, project: Path) -> tuple[Path | None, str]:
     """The Procfile and who named it; None when there is none and the settings have processes of their own."""
-    if asked is not None:
-        return _existing(asked, (project, current)), "--procfile"
+    if options.procfile is not None:
+        source = options.source("procfile")
+        return _existing(options.procfile, (project, options.current), source), source
     if chosen.procfile is not None:
         return _existing(chosen.procfile, (project,), chosen.sources[("procfile",)]), chosen.sources[("procfile",)]
     for name in NAMES:
@@ -54,13 +57,11 @@ def procfile(asked: str | None, chosen: settings.Settings, project: Path, curren
     raise DevstackError(f"there is no Procfile in {project}", why=_others(project), fix=suggest.sentence(project))
 
 
-def env_files(
-    asked: tuple[str, ...] | None, chosen: settings.Settings, project: Path, current: Path
-) -> tuple[list[tuple[Path, str]], str]:
+def env_files(options: Options, chosen: settings.Settings, project: Path) -> tuple[list[tuple[Path, str]], str]:
     """The .env files with their names for messages, and who named them."""
-    if asked is not None:
-        source = "--env-file"
-        found = [next((at for at in (project / each, current / each) if at.exists()), project / each) for each in asked]
+    if options.env_files is not None:
+        source = options.source("env_files")
+        found = [_first(each, (project, options.current)) for each in options.env_files]
     elif chosen.env_files is not None:
         source, found = chosen.sources[("env_files",)], [project / each for each in chosen.env_files]
     else:
@@ -111,10 +112,15 @@ def _upwards(start: Path) -> list[Path]:
     return [start]
 
 
-def _existing(name: str, places: tuple[Path, ...], where: str = "--procfile") -> Path:
-    for place in places:
-        if (place / name).exists():
-            return place / name
+def _first(name: str, places: tuple[Path, ...]) -> Path:
+    """`name` in the first of `places` that has it, else where it would be in the first."""
+    return next((place / name for place in places if (place / name).exists()), places[0] / name)
+
+
+def _existing(name: str, places: tuple[Path, ...], where: str) -> Path:
+    found = _first(name, places)
+    if found.exists():
+        return found
     there = _lookalikes(places[0])
     near = did_you_mean(name, there) or (f"there is {', '.join(there)}" if there else "")
     raise DevstackError(f"{name} does not exist", why=f"looked in {places[0]}", fix=near, where=where)

@@ -1,0 +1,231 @@
+"""From the text of a command to a Launch: what it means for one instance, in which environment, through which venv.
+
+Rule 1: a command is understood again for every launch, so that what the provisioning injects, the instance's own PORT and a venv made in
+the meantime count.
+Rule 2: nothing is started and no program is looked for until a launch is asked for; a missing program is news for the one who starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devstack import kinds
+from devstack.config import command as commands
+from devstack.config import environment, interpreter
+from devstack.config.options import Options
+from devstack.config.settings import ProcessSettings, Settings
+from devstack.core.model import Launch, ProbeSpec
+from devstack.errors import DevstackError, did_you_mean
+from devstack.kinds import Context, Kind, wrappers
+
+_ENVIRONMENT_RUNNERS = {"uv", "poetry", "pipenv", "pdm", "rye", "hatch"}
+"""Wrappers that choose the interpreter themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A process as somebody asked for it. `index` is its place in the Procfile."""
+
+    name: str
+    command: str
+    index: int
+    where: str
+    command_where: str
+
+
+@dataclass(slots=True)
+class Ground:
+    """What all processes of a project stand on."""
+
+    directory: Path
+    state_dir: Path
+    environment: environment.Environment
+    settings: Settings
+    port: int
+    options: Options
+    venvs: dict[tuple[Path, ...], interpreter.Venv | None] = field(default_factory=dict)
+
+    def venv(self, *nearer: Path) -> interpreter.Venv | None:
+        """The virtual environment for a command that runs in, or names a script in, one of `nearer`."""
+        if self.settings.venv == "none":
+            return None
+        places = tuple(dict.fromkeys((*nearer, self.directory)))
+        if places not in self.venvs:
+            self.venvs[places] = self._named_venv() or interpreter.find_venv(places, self.environment.shared())
+        return self.venvs[places]
+
+    def _named_venv(self) -> interpreter.Venv | None:
+        if self.settings.venv is None:
+            return None
+        path = Path(os.path.normpath(self.directory / Path(self.settings.venv).expanduser()))
+        where = self.settings.sources[("venv",)]
+        names = ("Scripts", "bin") if self.options.system == "win32" else ("bin", "Scripts")
+        for name in names:
+            if (path / name).is_dir():
+                return interpreter.Venv(path, path / name, where)
+        fix = f"python -m venv {self.settings.venv}"
+        raise DevstackError(
+            f"{self.settings.venv} is not a virtual environment", why=f"{path} has no bin", fix=fix, where=where
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one instance's command means: `words` is the program that counts, behind its wrappers and behind every `&&`."""
+
+    command: commands.Command
+    simples: list[commands.Simple]
+    unwrapped: wrappers.Unwrapped
+    kind: Kind
+    context: Context
+    env: Mapping[str, str]
+    """Of the process, without the assignments of the command."""
+    sources: Mapping[str, str]
+    port: int
+
+
+def understand(line: Line, ground: Ground, n: int) -> Reading:
+    """Raises DevstackError for a command that no shell would take, and for a directory that is not there."""
+    own = ground.settings.process(line.name)
+    process = f"{line.name}.{n}"
+    base = own.port if own.port is not None else ground.port + environment.PORT_STEP * line.index
+    table = own.env or {}
+    source = ground.settings.sources.get(("processes", line.name, "env"), "default")
+    port = int(table["PORT"]) if table.get("PORT", "").isdigit() else base + n - 1
+    command = commands.parse(line.command, line.command_where)
+    start = start_of(line, own, ground)
+
+    def variables(kind: Kind) -> tuple[dict[str, str], dict[str, str]]:
+        layer = environment.Layer(table, source)
+        return ground.environment.of(process, port, kind.env, kind.name, layer, ground.options.run)
+
+    env, sources = variables(kinds.OTHER)
+    venv = ground.venv(Path(start))
+    simples = command.expand(interpreter.with_venv(env, venv) if venv else env, start)
+    if not simples or not simples[-1].argv:
+        fix = "variables for all processes belong into .env"
+        raise DevstackError(f'the command of "{line.name}" names no program', fix=fix, where=line.command_where)
+    last = simples[-1]
+    if not Path(last.cwd).is_dir():
+        raise _no_directory(line, last.cwd, Path(start))
+    unwrapped = wrappers.unwrap(last.argv)
+    venv = ground.venv(Path(last.cwd), *_script_directories(unwrapped.argv, last.cwd))
+    context = Context(process, n, ground.options.system, {**env, **last.env}, last.cwd, str(ground.state_dir))
+    kind = kinds.OTHER if own.as_written else _recognise(unwrapped.argv, context, line)
+    env, sources = variables(kind)
+    if venv:
+        env = interpreter.with_venv(env, venv)
+        sources |= dict.fromkeys(("PATH", "VIRTUAL_ENV"), str(venv.source))
+    return Reading(command, simples, unwrapped, kind, context, env, sources, port)
+
+
+def _recognise(argv: list[str], context: Context, line: Line) -> Kind:
+    """A kind may refuse a command; it does not know where that stands."""
+    try:
+        return kinds.recognise(argv, context)
+    except DevstackError as error:
+        error.where = error.where or line.command_where
+        raise
+
+
+def launch(line: Line, ground: Ground, n: int) -> Launch:
+    """How instance `n` is started."""
+    reading = understand(line, ground, n)
+    own, last = ground.settings.process(line.name), reading.simples[-1]
+    env = {**reading.env, **last.env}
+    words, channel = list(reading.unwrapped.prefix + reading.unwrapped.argv), False
+    if own.as_written:
+        words = list(last.argv)
+    else:
+        program = reading.kind.arguments(list(reading.unwrapped.argv), reading.context)
+        booted = _boot(reading, program, env) if reading.kind.channel else None
+        words, channel = [*reading.unwrapped.prefix, *(booted or program)], booted is not None
+    question, url = probe(own, reading), reading.kind.url
+    alone = len(reading.simples) == 1 and not reading.command.needs_shell
+    if alone:
+        return Launch(tuple(words), env, last.cwd, channel=channel, port=reading.port, probe=question, url=url)
+    text = _joined(reading, words) if channel or words != list(last.argv) else None
+    start = start_of(line, own, ground)
+    return Launch(
+        (text or line.command,),
+        reading.env,
+        start,
+        shell=True,
+        channel=channel and text is not None,
+        port=reading.port,
+        probe=question,
+        url=url,
+    )
+
+
+def start_of(line: Line, own: ProcessSettings, ground: Ground) -> str:
+    """Where the command starts, before any `cd` of its own."""
+    if own.cwd is None:
+        return str(ground.directory)
+    start = Path(os.path.normpath(ground.directory / Path(own.cwd).expanduser()))
+    if not start.is_dir():
+        where = ground.settings.sources[("processes", line.name, "cwd")]
+        raise DevstackError(
+            f"there is no directory {own.cwd}", fix="cwd is relative to the project's directory", where=where
+        )
+    return str(start)
+
+
+def _no_directory(line: Line, cwd: str, start: Path) -> DevstackError:
+    missing = Path(cwd)
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    there = [each.name for each in missing.parent.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    shown = os.path.relpath(cwd, start)
+    return DevstackError(
+        f"there is no directory {shown}", fix=did_you_mean(missing.name, there), where=line.command_where
+    )
+
+
+def _script_directories(argv: Iterable[str], cwd: str) -> list[Path]:
+    """The directories of `python backend/manage.py …`."""
+    scripts = [Path(cwd, word) for word in argv if word.endswith(".py") and ("/" in word or "\\" in word)]
+    return [each.parent for each in scripts[:1] if each.is_file()]
+
+
+def _boot(reading: Reading, program: list[str], env: Mapping[str, str]) -> list[str] | None:
+    """The program through inside/boot.
+
+    `uv run celery` takes the celery of uv's environment. Unless that is the venv we know, which celery we would find is a guess.
+    """
+    cwd = reading.simples[-1].cwd
+    wrapped = any(Path(word).stem in _ENVIRONMENT_RUNNERS for word in reading.unwrapped.prefix[:1])
+    python = Path(program[0]).name.lower().startswith("python")
+    if wrapped and not python:
+        found = interpreter.which(program[0], dict(env), cwd)
+        if not found or not env.get("VIRTUAL_ENV") or not Path(found).is_relative_to(env["VIRTUAL_ENV"]):
+            return None
+    return interpreter.boot(program, dict(env), cwd)
+
+
+def _joined(reading: Reading, words: list[str]) -> str | None:
+    """`migrate && gunicorn …` as one text for /bin/sh, its last program exchanged for `words`; None when that cannot be written."""
+    if reading.command.needs_shell or reading.context.system == "win32" or set(reading.command.joiners) != {"&&"}:
+        return None
+    parts = []
+    for simple in reading.simples:
+        argv = words if simple is reading.simples[-1] else simple.argv
+        assigned = ["env", *(f"{name}={value}" for name, value in simple.env.items())] if simple.env else []
+        parts += [f"cd {shlex.quote(simple.cwd)}", shlex.join([*assigned, *argv])]
+    parts[-1] = f"exec {parts[-1]}"
+    return " && ".join(parts)
+
+
+def probe(own: ProcessSettings, reading: Reading) -> ProbeSpec:
+    """The question for one instance. A port that the settings leave open is the one its kind found, else its PORT."""
+    asked = own.probe
+    if asked is None:
+        return reading.kind.probe
+    if "port" not in asked.options or asked.options["port"] is not None:
+        return asked
+    known = reading.kind.probe.options.get("port")
+    return ProbeSpec(asked.how, {**asked.options, "port": known or reading.port}, asked.every)
