@@ -30,7 +30,7 @@ def check(explain: bool, as_json: bool, **shared: Any) -> None:
     click.echo()
     rows = [("NAME", "KIND", "READY WHEN", "NEEDS", "COMMAND")]
     rows += [
-        (_counted(each), each.kind, _probe(each), ", ".join(each.needs) or "-", mask(each.command))
+        (_counted(each), each.kind, _probe(each), ", ".join(_needs(project, each)) or "-", mask(each.command))
         for each in project.services
     ]
     _table(rows)
@@ -50,6 +50,12 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _counted(service: Service) -> str:
     return service.name if service.instances == 1 else f"{service.name} ×{service.instances}"
+
+
+def _needs(project: Project, service: Service) -> list[str]:
+    """With the Redis that `up` finds or starts, where no line of the Procfile is one."""
+    found = ["redis"] if service.name in project.waits_for_redis and "redis" not in service.needs else []
+    return [*found, *service.needs]
 
 
 def _probe(service: Service) -> str:
@@ -113,7 +119,7 @@ def _document(project: Project, explain: bool) -> dict[str, object]:
             "role": each.role,
             "command": mask(each.command),
             "instances": each.instances,
-            "needs": list(each.needs),
+            "needs": _needs(project, each),
             "probe": {"how": each.probe.how, **_plain(each.probe.options)},
             "ready_within": each.ready_within,
             "grace": each.grace,

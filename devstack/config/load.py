@@ -86,43 +86,21 @@ def load(options: Options) -> Project:
     name, key = places.identity(directory)
     state_dir, runtime_dir = places.state(name, key, options.environ)
     ground = Ground(directory, state_dir, environment, chosen, port, options)
+    venv = ground.venv()
+    persist = options.redis_persist or chosen.redis.persist
     explained = [
         Explained("", "directory", str(directory), options.source("directory") if options.directory else "default"),
         Explained("", "procfile", str(path) if path else None, path_source),
         Explained("", "env_files", [each for _, each in files], files_source),
-        Explained("", "env_overrides", overrides, _of(options, chosen, "env_overrides")),
+        Explained("", "env_overrides", overrides, _flag_source(options, chosen, "env_overrides", "env_overrides")),
         Explained("", "port", port, port_source),
-        Explained("", "redis.persist", options.redis_persist or chosen.redis.persist, _redis_source(options, chosen)),
+        Explained("", "redis.persist", persist, _flag_source(options, chosen, "redis_persist", "redis", "persist")),
+        Explained("", "venv", str(venv.path) if venv else None, str(venv.source) if venv else "default"),
     ]
-    venv = ground.venv()
-    explained.append(Explained("", "venv", str(venv.path) if venv else None, str(venv.source) if venv else "default"))
     notes += [*chosen.notes, *procfile_notes, *variables.notes, *port_notes]
-
-    lines = _lines(entries, chosen, path, notes)
-    counts = _counts(options, chosen, [line.name for line in lines], explained)
-    made: list[Service] = []
-    wishes: dict[str, order.Wish] = {}
-    for line in lines:
-        if counts[line.name] > 0:
-            each = service(line, ground, counts[line.name])
-            place = chosen.sources.get(("processes", line.name, "needs"), "")
-            wishes[line.name] = order.Wish(chosen.process(line.name).needs, each.kind.after, place)
-            made.append(each.service)
-            explained += each.explained
-            notes += each.notes
-    ordered = order.order(made, wishes, [line.name for line in lines if counts[line.name] == 0])
-    services = ordered.services
-    notes += ordered.notes
-    if options.names:
-        services = _selected(options.names, services, notes)
-    if not services:
-        raise DevstackError(
-            "there is nothing to start", why="every process has the formation 0", where=options.source("formation")
-        )
+    ordered = _services(_lines(entries, chosen, path, notes), ground, notes, explained)
+    services = _selected(options.names, ordered.services, notes) if options.names else ordered.services
     names = [each.name for each in services]
-    explained += [
-        Explained(each.name, "needs", list(each.needs), wishes[each.name].where or each.kind) for each in services
-    ]
     return Project(
         directory,
         name,
@@ -139,8 +117,33 @@ def load(options: Options) -> Project:
         _in_order(explained, names),
         ordered.waits_for_redis.intersection(names),
         environment.injected,
-        options.redis_persist or chosen.redis.persist,
+        persist,
     )
+
+
+def _services(lines: list[Line], ground: Ground, notes: list[str], explained: list[Explained]) -> order.Ordered:
+    """All services that the formation leaves, with their needs."""
+    options, chosen = ground.options, ground.settings
+    counts = _counts(options, chosen, [line.name for line in lines], explained)
+    if not any(counts.values()):
+        why = "every process has the formation 0"
+        raise DevstackError("there is nothing to start", why=why, where=options.source("formation"))
+    made = [service(line, ground, counts[line.name]) for line in lines if counts[line.name]]
+    wishes = {}
+    for each in made:
+        name, own = each.service.name, chosen.process(each.service.name)
+        wishes[name] = order.Wish(own.needs, each.kind.after, chosen.sources.get(("processes", name, "needs"), ""))
+        explained += each.explained
+        notes += each.notes
+    ordered = order.order(
+        [each.service for each in made], wishes, [name for name, count in counts.items() if not count]
+    )
+    explained += [
+        Explained(each.name, "needs", list(each.needs), wishes[each.name].where or each.kind)
+        for each in ordered.services
+    ]
+    notes += ordered.notes
+    return ordered
 
 
 def _in_order(explained: list[Explained], names: list[str]) -> list[Explained]:
@@ -148,18 +151,8 @@ def _in_order(explained: list[Explained], names: list[str]) -> list[Explained]:
     return [each for scope in ("", *names) for each in explained if each.scope == scope]
 
 
-def _of(options: Options, chosen: Settings, key: str) -> str:
-    if getattr(options, key):
-        return options.source(key)
-    return chosen.sources.get((key,), "default")
-
-
-def _redis_source(options: Options, chosen: Settings) -> str:
-    return (
-        options.source("redis_persist")
-        if options.redis_persist
-        else chosen.sources.get(("redis", "persist"), "default")
-    )
+def _flag_source(options: Options, chosen: Settings, option: str, *key: str) -> str:
+    return options.source(option) if getattr(options, option) else chosen.sources.get(key, "default")
 
 
 def _port(options: Options, chosen: Settings, environment: Environment) -> tuple[int, str, list[str]]:

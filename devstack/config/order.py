@@ -117,7 +117,7 @@ def _refuse_cycle(services: Sequence[Service], wishes: Mapping[str, Wish]) -> No
                 raise DevstackError(f"{name} needs itself", fix="take it out of its needs", where=where)
             why = ", ".join(f"{a} needs {b}" for a, b in zip(circle, (*circle[1:], circle[0]), strict=True))
             fix = "say in needs of one of them what it really needs; needs = [] waits for nothing"
-            raise DevstackError(f"{listing(circle)} wait for each other", why=why, fix=fix, where=where)
+            raise DevstackError(f"{listing(circle)} wait for each other, in a circle", why=why, fix=fix, where=where)
         if name not in done:
             for each in needs[name]:
                 visit(each, (*path, name))

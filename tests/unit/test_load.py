@@ -110,7 +110,7 @@ def test_needs_of_the_settings_replace_those_of_the_kind(make: Make) -> None:
 def test_a_circle_of_needs_is_named(make: Make) -> None:
     toml = '[processes.a]\nneeds = ["b"]\n[processes.b]\nneeds = ["c"]\n[processes.c]\nneeds = ["a"]\n'
     error = refused(make, {"Procfile": "a: x\nb: x\nc: x\n", "devstack.toml": toml})
-    assert error.what == "a, b and c wait for each other"
+    assert error.what == "a, b and c wait for each other, in a circle"
     assert error.why == "a needs b, b needs c, c needs a"
     assert error.where == "devstack.toml:2"
     assert refused(make, {"devstack.toml": '[processes.a]\nneeds = ["a"]\n'}).what == "a needs itself"
