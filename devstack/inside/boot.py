@@ -107,6 +107,10 @@ def as_json(value: object) -> str:
     return '"' + "".join(plain) + '"'
 
 
+def is_socket(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_mode & 0o170000 == 0o140000
+
+
 def open_channel(program: str) -> "Channel | None":
     address = os.environ.pop("DEVSTACK_CHANNEL", "")
     if not address:
@@ -121,6 +125,8 @@ def open_channel(program: str) -> "Channel | None":
         }
         greeting = as_json(hello).encode("utf-8", "replace") + b"\n"
         if how == "fd":
+            if not is_socket(int(rest)):
+                return None
             channel = Channel(int(rest))
             os.set_inheritable(channel.descriptor, False)
             # A fresh socket has room, and Python ignores SIGPIPE until somebody says otherwise: plain `write` will do.
@@ -227,10 +233,13 @@ def importer(path: str) -> object:
 
 
 def run_script(path: str) -> None:
-    found = sys.path_importer_cache[path] = importer(path)  # type: ignore[assignment]
+    name = path
+    if sys.version_info >= (3, 9) and not os.path.isabs(path):
+        name = os.path.abspath(path) if sys.platform == "win32" or path == "." else os.path.join(os.getcwd(), path)
+    found = sys.path_importer_cache[name] = importer(name)  # type: ignore[assignment]
     if found is not None:  # A directory or zip file with a __main__.py.
         first_on_path(None)
-        sys.path.insert(0, path)
+        sys.path.insert(0, name)
         import runpy
 
         fresh_main()
@@ -240,10 +249,6 @@ def run_script(path: str) -> None:
         first_on_path(os.path.dirname(os.path.abspath(path)))
     else:
         first_on_path(os.path.dirname(os.path.realpath(path)))
-    name = path
-    if sys.version_info >= (3, 9) and not os.path.isabs(path):
-        short = path[2:] if path.startswith("./") else path
-        name = os.path.abspath(path) if sys.platform == "win32" else os.path.join(os.getcwd(), short)
     main = fresh_main(name)
     try:
         if path.endswith(".pyc"):

@@ -52,8 +52,8 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
     if _program(argv[at]) == "flower":
         return _flower(argv, at + 1, context)
     command_at = _command_at(argv, at + 1)
-    command = argv[command_at] if command_at is not None else ""
-    if command not in COMMANDS or command_at is None:
+    command = _command(argv, at + 1)
+    if command not in COMMANDS:
         return None
     if command == "multi":
         raise DevstackError(
@@ -95,8 +95,8 @@ def program_at(argv: Sequence[str]) -> int | None:
     if first in CONTAINERS | TRACERS | WRAPPERS:
         for at, word in enumerate(argv[1:], 1):
             name = _program(word)
-            if name in ("celery", "flower"):
-                return at
+            if name == "flower" or (name == "celery" and _command(argv, at + 1) in COMMANDS):
+                return at  # Not the Compose service of that name in `docker compose run celery …`.
             if _PYTHON.fullmatch(name) or name == "manage.py":
                 return _in_python(argv, at)
     return None
@@ -121,19 +121,21 @@ def _program(word: str) -> str:
     return re.sub(r"(?i)\.exe$", "", name)
 
 
-def _command_at(argv: Sequence[str], start: int) -> int | None:
+def _command_at(argv: Sequence[str], start: int) -> int:
     """Index of the command of celery: the first word that is neither option nor the value of one."""
     at = start
-    while at < len(argv):
+    while at < len(argv) and argv[at].startswith("-"):
         word = argv[at]
-        if not word.startswith("-"):
-            return at
         long = word.startswith("--")
         takes_next = word in WITH_VALUE or (
             not long and len(word) > 2 and word[-1] in "Ab" and set(word[1:-1]) <= set("Cq")
         )
         at += 2 if takes_next else 1
-    return None
+    return at
+
+
+def _command(argv: Sequence[str], start: int) -> str:
+    return argv[at] if (at := _command_at(argv, start)) < len(argv) else ""
 
 
 def option(argv: Sequence[str], *names: str) -> str | None:
@@ -234,9 +236,9 @@ def _worker_arguments(at: int, argv: list[str], context: Context) -> list[str]:
             words = [word for word in words if word not in ("-B", "--beat")]
         elif option(words, "-s", "--schedule", "--schedule-filename") is None and not _elsewhere(argv):
             words = [*words, "-s", _schedule_file(context)]
-    if context.system == "win32" and not _elsewhere(argv):
-        if option(words, "-P", "--pool") is None and not context.env.get("CELERY_WORKER_POOL"):
-            words = [*words, "--pool=solo"]
+    pool = option(words, "-P", "--pool") or context.env.get("CELERY_WORKER_POOL")
+    if context.system == "win32" and pool is None and not _elsewhere(argv):
+        words = [*words, "--pool=solo"]
     return before + words
 
 

@@ -1,0 +1,206 @@
+"""Prints the Celery settings of a project, as one line of JSON. Run by the project's interpreter, in its directory and environment.
+
+    python ask.py --app shop [--broker URL] [--config MODULE] [--loader NAME] [--result-backend URL] [--workdir DIR] [--fd N]
+    python ask.py --django shop.settings [--fd N]
+
+The app is loaded as `celery -A` loads it; without --app and --django it is the default one (celeryconfig.py). The line goes to descriptor
+N, or to standard output after MARKER; whatever the project prints meanwhile goes to standard error.
+
+Rule 1: a project that cannot be loaded is an answer too: "error" is one sentence with the file and line to look at.
+Rule 2: the broker's URL is whole, with its password: the line is for a private pipe.
+"""
+
+import json
+import os
+import sys
+from importlib import import_module
+
+MARKER = "devstack-ask:"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+
+def main() -> "NoReturn":
+    options = parse(sys.argv[1:])
+    if "fd" in options:
+        out, start = int(options["fd"]), b""
+    else:
+        out, start = os.dup(1), MARKER.encode()
+    os.dup2(2, 1)  # Projects print while they are imported.
+    if options.get("workdir"):
+        os.chdir(options["workdir"])
+    here = os.getcwd()
+    if getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, here)
+    else:
+        sys.path[0] = here  # It named the directory of this file.
+    answer: dict[str, Any] = {"python": ".".join(map(str, sys.version_info[:3]))}
+    try:
+        answer.update(settings_of(load(options)))
+    except BaseException as error:
+        answer["error"] = sentence(error, here)
+    answer.update(versions=versions(), files=files(here))
+    line = start + json.dumps(answer, default=str).encode() + b"\n"
+    while line:
+        line = line[os.write(out, line) :]
+    sys.stderr.flush()
+    os._exit(0)  # A project may have started threads that never end.
+
+
+def parse(words: "list[str]") -> "dict[str, str]":
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        sys.exit("usage: ask.py [--app APP | --django SETTINGS] [--fd N] …")
+    return {name[2:]: value for name, value in zip(words[::2], words[1::2])}  # noqa: B905 (3.8)
+
+
+def load(options: "dict[str, str]") -> "Any":
+    for option, variable in (
+        ("broker", "CELERY_BROKER_URL"),
+        ("result-backend", "CELERY_RESULT_BACKEND"),
+        ("loader", "CELERY_LOADER"),
+        ("config", "CELERY_CONFIG_MODULE"),
+    ):
+        if options.get(option):
+            os.environ[variable] = options[option]
+    if "django" in options:
+        return of_django(options["django"])
+    from celery import Celery, current_app
+    from celery.app.utils import find_app
+
+    name = options.get("app") or os.environ.get("APP")
+    if not name:
+        return current_app._get_current_object()
+    app = find_app(name)
+    if not isinstance(app, Celery) and not hasattr(app, "conf"):
+        raise ValueError(f"{name} is a {type(app).__name__}, not a Celery app")
+    return app
+
+
+def of_django(settings: str) -> "Any":
+    """The app beside the settings (`shop.celery` for `shop.settings`), else one made of the settings' own names."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
+    from celery import Celery
+    from celery.app.utils import find_app
+
+    django_settings = import_module("django.conf").settings
+    package = settings.partition(".")[0]
+    try:
+        app = find_app(package)
+        if hasattr(app, "conf"):
+            return app
+    except (ImportError, AttributeError):
+        pass
+    app = Celery(package, set_as_current=False)
+    old_names = hasattr(django_settings, "BROKER_URL") and not hasattr(django_settings, "CELERY_BROKER_URL")
+    app.config_from_object("django.conf:settings", namespace=None if old_names else "CELERY")
+    return app
+
+
+def settings_of(app: "Any") -> "dict[str, Any]":
+    conf = app.conf
+    broker = first(conf.broker_read_url)
+    return {
+        "app": app.main,
+        "broker_url": broker or app.connection_for_read().as_uri(include_password=True),
+        "broker_set": bool(broker),
+        "broker_transport_options": jsonable(conf.broker_transport_options),
+        "result_backend": first(conf.result_backend),
+        "control_exchange": conf.control_exchange,
+        "task_default_queue": conf.task_default_queue,
+        "queues": list(app.amqp.queues),
+        "beat_scheduler": conf.beat_scheduler,
+        "beat_entries": len(conf.beat_schedule or {}),
+        "task_always_eager": bool(conf.task_always_eager),
+        "worker_pool": conf.worker_pool,
+        "timezone": str(conf.timezone) if conf.timezone else None,
+        "enable_utc": bool(conf.enable_utc),
+    }
+
+
+def first(url: "Any") -> "str | None":
+    """Celery takes several brokers, as a list or with semicolons, and tries them in order."""
+    if isinstance(url, (list, tuple)):
+        url = url[0] if url else None
+    if not url:
+        return None
+    return str(url) if str(url).startswith("sentinel") else str(url).split(";")[0]
+
+
+def jsonable(value: "Any") -> "Any":
+    """The part of it that JSON can hold."""
+    if isinstance(value, dict):
+        return {key: jsonable(item) for key, item in value.items() if isinstance(key, str) and keeps(item)}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value if keeps(item)]
+    return value
+
+
+def keeps(value: "Any") -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))
+
+
+def sentence(error: BaseException, here: str) -> str:
+    """`KeyError: 'SECRET_KEY' (shop/settings.py:12)`: what happened, and the project's innermost line."""
+    what = str(error).strip().splitlines()
+    text = what[0] if what else ""
+    where = ""
+    if isinstance(error, SyntaxError) and error.filename:
+        text, where = error.msg, place(error.filename, error.lineno, here)
+    else:
+        trace = error.__traceback__
+        while trace is not None:
+            found = place(trace.tb_frame.f_code.co_filename, trace.tb_lineno, here)
+            where = found or where
+            trace = trace.tb_next
+    if isinstance(error, ModuleNotFoundError) and error.name in ("celery", "django"):
+        text = f"{error.name} is not installed for {sys.executable}"
+    elif isinstance(error, AttributeError) and not where:
+        text = f"no Celery app there: {text}"  # find_app's own.
+    elif not isinstance(error, (ImportError, AttributeError, ValueError)) or not text:
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{text} ({where})" if where else text
+
+
+def place(path: str, line: "int | None", here: str) -> str:
+    return f"{os.path.relpath(path, here)}:{line}" if is_project(path, here) else ""
+
+
+def is_project(path: str, here: str) -> bool:
+    """A file below the working directory that no package manager has put there."""
+    if path.startswith("<"):
+        return False
+    path = os.path.abspath(path)
+    if not path.startswith(os.path.join(here, "")) or path.startswith(os.path.join(os.path.abspath(sys.prefix), "")):
+        return False
+    return "site-packages" not in path and path != os.path.abspath(__file__)
+
+
+def files(here: str) -> "dict[str, list[int]]":
+    """The project's files that were imported: path → [mtime_ns, size]."""
+    found = {}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and is_project(path, here):
+            try:
+                facts = os.stat(path)
+            except OSError:
+                continue
+            found[os.path.abspath(path)] = [facts.st_mtime_ns, facts.st_size]
+    return found
+
+
+def versions() -> "dict[str, str | None]":
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, str | None] = {}
+    for name in ("celery", "kombu", "redis", "django"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+if __name__ == "__main__":
+    main()
