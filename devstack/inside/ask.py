@@ -16,6 +16,7 @@ import sys
 from importlib import import_module
 
 MARKER = "devstack-ask:"
+OPENED: "set[str]" = set()
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     options = parse(sys.argv[1:])
+    sys.addaudithook(note_opening)
     if "fd" in options:
         out, start = int(options["fd"]), b""
     else:
@@ -176,17 +178,36 @@ def is_project(path: str, here: str) -> bool:
     return "site-packages" not in path and path != os.path.abspath(__file__)
 
 
+def note_opening(event: str, details: "tuple[Any, ...]") -> None:
+    """Settings come from more than modules: .env, .ini and .json files are opened on the way."""
+    if event == "open" and isinstance(details[0], str) and not details[2] & (os.O_WRONLY | os.O_RDWR):
+        OPENED.add(os.path.abspath(details[0]))
+
+
+def is_input(path: str) -> bool:
+    """A file that was read and that neither Python, a package manager nor the kernel keeps."""
+    kept = (
+        os.path.join(os.path.abspath(place), "") for place in (sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev")
+    )
+    return (
+        not path.endswith(".pyc")
+        and "-packages" not in path
+        and not path.startswith(tuple(kept))
+        and path != os.path.abspath(__file__)
+    )
+
+
 def files(here: str) -> "dict[str, list[int]]":
-    """The project's files that were imported: path → [mtime_ns, size]."""
+    """What the answer came from, the project's modules and the files that they read: path → [mtime_ns, size]."""
+    modules = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    paths = {os.path.abspath(path) for path in modules if isinstance(path, str) and is_project(path, here)}
     found = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and is_project(path, here):
-            try:
-                facts = os.stat(path)
-            except OSError:
-                continue
-            found[os.path.abspath(path)] = [facts.st_mtime_ns, facts.st_size]
+    for path in sorted(paths | {path for path in list(OPENED) if is_input(path)}):
+        try:
+            facts = os.stat(path)
+        except OSError:
+            continue
+        found[path] = [facts.st_mtime_ns, facts.st_size]
     return found
 
 

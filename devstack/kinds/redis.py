@@ -144,7 +144,7 @@ def configuration(url: RedisUrl, directory: PurePath, *, persist: bool) -> bytes
         ("dir", str(directory)),
         # Another file without persistence: a dump of an earlier run must not bring old tasks back.
         ("dbfilename", "dump.rdb" if persist else "unsaved.rdb"),
-        ("save", "300 1" if persist else ""),
+        ("save", "300", "1") if persist else ("save", ""),
         # A full disk must not stop development with MISCONF.
         ("stop-writes-on-bgsave-error", "no"),
         ("appendonly", "no"),
