@@ -15,6 +15,8 @@ USAGE: Final = 2
 NOTHING_RUNS_HERE: Final = 3
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
+UNREAD: Final = 141
+"""Nobody reads our output any more, as when a shell program dies of SIGPIPE."""
 
 
 class DevstackError(Exception):

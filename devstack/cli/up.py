@@ -1,0 +1,164 @@
+"""`devstack up`: from what a person wrote to a running stack, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import click
+
+from devstack import host
+from devstack.cli.options import options, project_options
+from devstack.cli.provide import only_beat, provide
+from devstack.config.load import Project, load
+from devstack.core.health import Broker
+from devstack.core.model import Stack
+from devstack.errors import UNREAD, DevstackError
+from devstack.runtime.output import Output
+from devstack.runtime.supervisor import Supervisor
+
+STDOUT = 1
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@project_options
+@click.option(
+    "--watch/--no-watch", default=True, envvar="DEVSTACK_WATCH", help="Restart workers when Python files change."
+)
+@click.option(
+    "--timeout",
+    "ready_within",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    envvar="DEVSTACK_TIMEOUT",
+    help="How long a process may take to be ready before it is reported. [default: 60]",
+)
+@click.option(
+    "--exit-on-failure",
+    is_flag=True,
+    envvar="DEVSTACK_EXIT_ON_FAILURE",
+    help="Stop everything when one process fails (for CI).",
+)
+@click.option(
+    "--redis-persist",
+    is_flag=True,
+    envvar="DEVSTACK_REDIS_PERSIST",
+    help="Keep the data of the Redis that devstack starts.",
+)
+@click.option(
+    "--timestamps/--no-timestamps", default=True, envvar="DEVSTACK_TIMESTAMPS", help="The time in front of each line."
+)
+@click.option(
+    "--color/--no-color", default=None, envvar="DEVSTACK_COLOR", help="[default: when the output is a terminal]"
+)
+def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: Any) -> None:
+    """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
+    here = host.here()
+    colour = _colour() if color is None else color
+    project = load(options(names=names, colour=colour, run=uuid.uuid4().hex, **given))
+    project.make_directories()
+    with _alone(project, here):
+        here.prepare()
+        sys.exit(asyncio.run(_run(project, here, colour, timestamps)))
+
+
+def _colour() -> bool:
+    """The conventions: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, else whether a terminal reads."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") != "0" or os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        return True
+    return os.isatty(STDOUT) and os.environ.get("TERM") != "dumb"
+
+
+@contextlib.contextmanager
+def _alone(project: Project, here: host.Host) -> Any:
+    """One `up` per project. The lock is the system's, so a crash leaves none behind."""
+    with here.lock(project.runtime_dir / "up.lock", f"{os.getpid()} {time.time():.0f}") as holder:
+        if holder is not None:
+            pid, _, since = holder.partition(" ")
+            started = time.strftime(" since %H:%M", time.localtime(float(since))) if since else ""
+            raise DevstackError(
+                f"devstack already runs here{started}",
+                why=f"process {pid} runs the stack of {project.directory}",
+                fix="use that one, or stop it with Ctrl-C in its terminal",
+            )
+        yield
+
+
+class Session:
+    """One `up` in the loop: signals and the reader of the output can end it at any time, also while it still looks for Redis."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.supervisor: Supervisor | None = None
+        self.code: int | None = None
+        """The exit code when something outside ended us."""
+        self._task = asyncio.current_task()
+
+    def signalled(self, number: int) -> None:
+        self._end(128 + number, f"{signal.Signals(number).name}: stopping")
+
+    def unread(self) -> None:
+        self._end(UNREAD, "")
+
+    def pause(self) -> None:
+        if self.supervisor:
+            self.supervisor.pause()
+
+    def resume(self) -> None:
+        if self.supervisor:
+            self.supervisor.resume()
+
+    def _end(self, code: int, why: str) -> None:
+        if self.code is None:
+            self.code = code
+            if why:
+                self.output.say(why)
+        if self.supervisor:
+            self.supervisor.leave()
+        elif self._task:
+            self._task.cancel()
+
+
+async def _run(project: Project, here: host.Host, colour: bool, timestamps: bool) -> int:
+    names = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
+    output = Output([*names, "redis.1"], colour=colour, timestamps=timestamps)
+    session = Session(output)
+    output.open(STDOUT, session.pause, session.resume, session.unread)
+    here.on_signals(asyncio.get_running_loop(), session.signalled)
+    try:
+        for note in project.notes:
+            output.say(note)
+        broker = await provide(project, output.say)
+        with only_beat(project, here, broker):
+            code = await _supervise(project, here, session, broker)
+    except asyncio.CancelledError:
+        if session.code is None:
+            raise
+        code = session.code
+    finally:
+        output.close()
+    return code if session.code is None else session.code
+
+
+async def _supervise(project: Project, here: host.Host, session: Session, broker: Broker | None) -> int:
+    from devstack.runtime import watcher
+
+    stack = Stack.of(
+        project.services,
+        exit_on_failure=project.options.exit_on_failure,
+        max_failures=project.settings.max_failures,
+    )
+    urls = {service.name: url for service in project.services if (url := service.launch(1).url)}
+    session.supervisor = Supervisor(stack, here, session.output, broker=broker, urls=urls)
+    watching = watcher.watch(stack, Path(project.directory), session.supervisor.tell, session.output.say)
+    return await session.supervisor.run(watching)
