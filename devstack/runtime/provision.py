@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -38,7 +39,7 @@ NAME: Final = "redis"
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the stack needs. `env` is what the children get (the venv on PATH), `names` are all processes of the Procfile.
+    """What the stack needs. `env` is what the children get (the venv on PATH), `names` are all processes that are to run.
 
     `celery`: something here uses a broker. `lines`: the Procfile's own Redis servers (role "redis"). `kombu`: the project's version of
     it, if known.
@@ -76,22 +77,23 @@ async def provision(needs: Needs, say: Callable[[str], None]) -> Provision:
     needs, note = await _instead_of_rabbitmq(needs)
     made = Provision(needs.broker, notes=[note] if note else [])
     text = needs.broker.url or (redis_url.DEFAULT if needs.celery else "")
-    lines = {line.name: (line, _url_of(line)) for line in needs.lines}
+    lines = [(line, at, _parsed(at, line.where)) for line in needs.lines if (at := _url_of(line))]
+    # A line with a probe of the settings may ask a server elsewhere: that is not ours to think about.
+    lines = [each for each in lines if each[2].local]
     if text and not redis_url.is_redis(text):
         scheme = text.partition("://")[0][:20]
         made.notes.append(f"the broker is {scheme} ({needs.broker.source}): devstack neither starts nor watches it")
     elif text:
         url = _parsed(text, needs.broker.source)
-        mine = next((name for name, (_, at) in lines.items() if at and _same(url, at)), None)
+        mine = next((each for each in lines if url.local and _same(url, each[2])), None)
         if mine:
-            line, _ = lines.pop(mine)
-            made.broker = replace(made.broker, url=text, ours=await _line(line, text, url, needs, made))
+            lines.remove(mine)
+            made.broker = replace(made.broker, url=text, ours=await _line(mine[0], text, url, needs, made))
         else:
             await _broker(text, url, needs, made, say)
         _tell_children(needs, made, backend=not note)
-    for line, line_text in lines.values():
-        if line_text:
-            await _line(line, line_text, redis_url.parse(line_text), needs, made)
+    for line, line_text, line_url in lines:
+        await _line(line, line_text, line_url, needs, made)
     return made
 
 
@@ -240,7 +242,7 @@ def _parsed(text: str, where: str) -> RedisUrl:
         return redis_url.parse(text)
     except ValueError as error:
         fix = "write redis://:PASSWORD@HOST:PORT/DB, for example redis://127.0.0.1:6379/0"
-        raise DevstackError("the URL of the broker cannot be read", why=f"{error}", fix=fix, where=where) from None
+        raise DevstackError("the URL of a Redis cannot be read", why=f"{error}", fix=fix, where=where) from None
 
 
 def _url_of(line: Service) -> str:
@@ -257,9 +259,9 @@ def _url_of(line: Service) -> str:
     return ""
 
 
-def _same(url: RedisUrl, text: str) -> bool:
-    other = redis_url.parse(text)
-    return url.local and other.local and (url.path, url.path or url.port) == (other.path, other.path or other.port)
+def _same(one: RedisUrl, other: RedisUrl) -> bool:
+    """Whether two addresses of this machine are one server's."""
+    return one.path == other.path if one.path or other.path else one.port == other.port
 
 
 def _promised(names: frozenset[str]) -> str:
@@ -268,7 +270,8 @@ def _promised(names: frozenset[str]) -> str:
 
 
 def _free_name(names: frozenset[str]) -> str:
-    return next(name for name in (NAME, "redis-broker", "redis-devstack", "redis-for-celery") if name not in names)
+    others = (f"{NAME}-broker{n or ''}" for n in itertools.count())
+    return next(name for name in itertools.chain([NAME], others) if name not in names)
 
 
 def _exists(program: str, cwd: str, env: Mapping[str, str]) -> bool:

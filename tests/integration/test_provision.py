@@ -329,6 +329,22 @@ def test_a_process_called_redis_that_we_do_not_know_is_trusted_to_bring_it(tmp_p
     assert made.notes[0].endswith("devstack leaves that to the process redis")
 
 
+def test_a_redis_line_that_asks_elsewhere_or_garbage_does_not_confuse(tmp_path: Path) -> None:
+    for url, what in (
+        ("redis://cache.example.com/0", ""),
+        ("redis://127.0.0.1/shop", "the URL of a Redis cannot be read"),
+    ):
+        service = replace(
+            line("redis-server"),
+            launch=lambda n, url=url: Launch(("x",), {}, ".", probe=ProbeSpec("redis", {"url": url})),
+        )
+        wanted = needs(tmp_path, origin=Origin.NOWHERE, celery=False, lines=(service,))
+        if what:
+            assert refused(wanted).what == what
+        else:
+            assert decide(wanted).replaced == {}
+
+
 # Servers
 
 
