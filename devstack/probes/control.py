@@ -105,16 +105,20 @@ class Control:
             raise CannotAsk(f"{scheme} has no remote control")
         for last in (False, True):
             try:
-                return self.app().control.broadcast(command, **options)
+                app = self.app()
+                # A connection of its own for each question: after an unanswered one kombu still waits in a BRPOP of up to a second, and
+                # does not see the next reply before that is over (kombu 5.7 on Redis; seen in MONITOR).
+                with app.connection_for_write() as connection:
+                    return app.control.broadcast(command, connection=connection, **options)
             except (ImportError, KeyError, ValueError) as error:
-                raise CannotAsk(str(error)) from error
+                raise CannotAsk(mask(str(error))) from error
             except Exception as error:
                 self.forget()
                 names = {type(error).__name__, type(error.__cause__).__name__}
                 if names & {"AuthenticationError", "AuthorizationError", "NoPermissionError", "AccessRefused"}:
-                    raise CannotAsk(str(error)) from error
+                    raise CannotAsk(mask(str(error))) from error
                 if last:
-                    raise BrokerDown(str(error).rstrip(". ")) from error
+                    raise BrokerDown(mask(str(error)).rstrip(". ")) from error
         raise AssertionError
 
 

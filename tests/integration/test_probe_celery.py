@@ -1,0 +1,291 @@
+"""The worker probe against real workers and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devstack.core.health import Answer, Broker, Health, Subject
+from devstack.core.model import Launch
+from devstack.probes import celery as probe
+from tests.support import celery_project
+from tests.support.redis_server import Server, redis_server
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="prefork and descriptors")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with redis_server() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    probe._known.clear()
+
+
+def make_subject(
+    run: celery_project.Booted, broker: Broker | None, *, channel: bool = True, argv: tuple[str, ...] = ()
+) -> Subject:
+    def pids() -> set[int]:
+        me = psutil.Process(run.process.pid)
+        return {me.pid, *(child.pid for child in me.children(recursive=True))}
+
+    launch = Launch(argv, {}, str(run.cwd), channel=channel)
+    beacon = run.beacon if channel else {}
+    return Subject("worker.1", 1, run.process.pid, launch, time.monotonic(), broker, beacon, pids=pids)
+
+
+def ask(subject: Subject) -> Answer:
+    return asyncio.run(asyncio.wait_for(probe.ask(subject), 5))
+
+
+def ask_until(subject: Subject, health: Health, within: float = 30) -> Answer:
+    end = time.monotonic() + within
+    while (answer := ask(subject)).health is not health:
+        assert time.monotonic() < end, answer
+        time.sleep(0.05)
+    return answer
+
+
+def do(project: Path, code: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import shop; {code}"], cwd=project, check=True)
+
+
+def test_a_worker_is_ready_once_it_is_registered_and_has_answered(tmp_path: Path, server: Server) -> None:
+    project = celery_project.make(tmp_path, server.url)
+    with celery_project.booted(project, "worker", "-n", "w.1@here", "-c", "2", "-Q", "celery,emails") as run:
+        subject = make_subject(run, Broker(server.url, "test"))
+        first = ask(subject)
+        assert first.health is Health.NOT_YET
+        assert first.why == f"the process runs (pid {run.process.pid}), no Celery worker registered yet"
+
+        run.message("worker_starting")
+        starting = ask(subject)
+        assert (
+            starting.why
+            == f"w.1@here has loaded its app (pid {run.process.pid}), it is not registered at the broker yet"
+        )
+
+        run.message("worker_ready")
+        ready = ask(subject)
+        assert ready.health is Health.READY, ready
+        pid = run.process.pid
+        assert ready.why.startswith(f"w.1@here registered (pid {pid}, prefork ×2, queues celery,emails), ping ")
+
+        clients = server.command("INFO", "commandstats")
+        assert ask(subject) == ready
+        assert _published(server.command("INFO", "commandstats")) <= _published(clients) + 2, (
+            "a fresh heartbeat needs no ping"
+        )
+
+
+def _published(stats: str) -> int:
+    line = next(line for line in stats.splitlines() if line.startswith("cmdstat_sadd"))
+    return int(line.split("calls=")[1].split(",")[0])
+
+
+def test_the_ping_after_registration_costs_milliseconds(tmp_path: Path, server: Server) -> None:
+    """Import and connection are paid while the worker waits in mingle, not after it is ready."""
+    probe._controls.clear()
+    project = celery_project.make(tmp_path, server.url)
+    with celery_project.booted(project, "worker", "-n", "quick@here", "-P", "solo") as run:
+        subject = make_subject(run, Broker(server.url, "test"))
+        run.message("worker_starting")
+        ask(subject)
+        ready = float(str(run.message("worker_ready")["seen"]))
+        assert ask(subject).health is Health.READY
+        assert time.monotonic() - ready < 0.5
+
+
+def test_the_workers_own_word_on_its_broker_wins(tmp_path: Path, server: Server) -> None:
+    project = celery_project.make(
+        tmp_path, server.url, extra="control_exchange='mine', broker_transport_options={'global_keyprefix': 'p:'},"
+    )
+    with celery_project.booted(project, "worker", "-n", "own@here", "-P", "solo", "--without-mingle") as run:
+        run.message("worker_ready")
+        wrong = Broker("redis://127.0.0.1:1/0", "somewhere else")
+        assert ask(make_subject(run, wrong)).why.startswith("own@here registered")
+        probe._known.clear()
+        assert ", ping " in ask(make_subject(run, None)).why
+
+
+def test_a_stale_heartbeat_is_cured_by_a_pong(tmp_path: Path, server: Server) -> None:
+    project = celery_project.make(tmp_path, server.url)
+    with celery_project.booted(
+        project, "worker", "-n", "quiet@here", "-P", "threads", "--without-heartbeat", "--without-mingle"
+    ) as run:
+        run.message("worker_ready")
+        subject = make_subject(run, Broker(server.url, "test"))
+        assert ask(subject).health is Health.READY
+        for known in probe._known.values():
+            known.proof -= 60
+        subject.beacon["worker_ready"]["seen"] = time.monotonic() - 60
+        assert ask(subject).health is Health.READY
+        assert next(iter(probe._known.values())).proof > time.monotonic() - 5
+
+
+def test_a_solo_worker_in_a_task_is_busy_and_a_stuck_prefork_worker_does_not_answer(
+    tmp_path: Path, server: Server
+) -> None:
+    project = celery_project.make(tmp_path, server.url)
+    for pool, expected, words in (
+        ("solo", Health.BUSY, "is busy for"),
+        ("prefork", Health.NOT_YET, "does not answer: no pong, and nothing heard for"),
+    ):
+        with celery_project.booted(
+            project, "worker", "-n", f"{pool}@here", "-P", pool, "-c", "1", "--without-mingle"
+        ) as run:
+            run.message("worker_ready")
+            subject = make_subject(run, Broker(server.url, "test"))
+            probe._known.clear()
+            assert ask(subject).health is Health.READY
+            os.kill(run.process.pid, signal.SIGSTOP)  # The main loop does nothing, as in a long solo task.
+            try:
+                run.message("heartbeat")
+                age_all(subject)
+                answer = ask(subject)
+            finally:
+                os.kill(run.process.pid, signal.SIGCONT)
+            assert answer.health is expected, answer
+            assert words in answer.why
+            assert ask_until(subject, Health.READY)
+
+
+def age_all(subject: Subject) -> None:
+    """As if 20 s had passed since the last sign of life."""
+    for message in subject.beacon.values():
+        message["seen"] = float(str(message["seen"])) - 20
+    for known in probe._known.values():
+        known.proof -= 20
+
+
+def test_a_solo_worker_that_starts_into_a_long_task_is_ready(tmp_path: Path, server: Server) -> None:
+    project = celery_project.make(tmp_path, server.url)
+    do(project, "shop.sleep.apply_async((20,), queue='backlog')")
+    with celery_project.booted(
+        project, "worker", "-n", "late@here", "-P", "solo", "-Q", "backlog", "--without-mingle"
+    ) as run:
+        run.message("worker_ready")
+        subject = make_subject(run, Broker(server.url, "test"))
+        assert ask_until(subject, Health.READY).why.endswith(("no pong yet (solo: busy)", " ms"))
+
+
+def test_a_broker_that_is_gone_is_not_the_workers_fault(tmp_path: Path) -> None:
+    with redis_server() as mortal:
+        project = celery_project.make(tmp_path, mortal.url)
+        with celery_project.booted(project, "worker", "-n", "orphan@here", "-P", "threads", "--without-mingle") as run:
+            run.message("worker_ready")
+            subject = make_subject(run, Broker(mortal.url, "test"))
+            assert ask(subject).health is Health.READY
+            mortal.process.kill()
+            mortal.process.wait()
+            age_all(subject)
+            answer = ask(subject)
+            assert answer.health is Health.UNKNOWN
+            assert answer.why.startswith(f"the broker redis://127.0.0.1:{mortal.port}/0 does not answer: ")
+            assert "refused" in answer.why
+            with redis_server(port=mortal.port):  # Its connections of before are stale now; nobody has to care.
+                assert ask_until(subject, Health.READY)
+
+
+def test_a_worker_that_waits_for_its_broker_blames_the_broker(tmp_path: Path) -> None:
+    with redis_server() as gone:
+        url = gone.url
+    project = celery_project.make(tmp_path, url)
+    with celery_project.booted(project, "worker", "-n", "waits@here", "-P", "solo") as run:
+        run.message("worker_starting")
+        subject = make_subject(run, Broker(url, "test"))
+        answer = ask_until(subject, Health.UNKNOWN, within=10)
+        assert "does not answer" in answer.why
+
+
+def test_a_stranger_with_the_same_name_is_not_ours(tmp_path: Path, server: Server) -> None:
+    project = celery_project.make(tmp_path, server.url)
+    with celery_project.booted(project, "worker", "-n", "same@here", "-P", "solo", "--without-mingle") as stranger:
+        stranger.message("worker_ready")
+        subject = make_subject(stranger, Broker(server.url, "test"))
+        subject.beacon = {}
+        assert ask(subject).why.endswith("no Celery worker registered yet")
+
+        subject.beacon = {"worker_ready": {**stranger.beacon["worker_ready"], "pid": 1}}
+        answer = ask(subject)
+        assert answer.health is Health.NOT_YET
+        assert answer.why == "same@here registered, but its pid 1 is no process of worker.1"
+
+
+def test_without_a_beacon_it_is_found_by_name_or_by_pid(tmp_path: Path, server: Server) -> None:
+    project = celery_project.make(tmp_path, server.url)
+    with celery_project.booted(project, "worker", "-n", "plain@here", "-P", "threads", "--without-mingle") as run:
+        run.message("worker_ready")
+        broker = Broker(server.url, "test")
+        by_name = make_subject(run, broker, channel=False, argv=("sh", "run.sh", "worker", "--hostname=plain@here"))
+        assert ask(by_name).why.startswith("plain@here registered, ping ")
+        probe._known.clear()
+        by_pid = make_subject(run, broker, channel=False)
+        assert ask(by_pid).why.startswith(f"plain@here registered (pid {run.process.pid}), ping ")
+        assert ask(by_pid).health is Health.READY
+
+        probe._known.clear()
+        other = make_subject(run, broker, channel=False)
+        other.pids = lambda: {1}
+        answer = ask(other)
+        assert answer.health is Health.NOT_YET
+        assert "none of the workers that answer is one of its processes (plain@here)" in answer.why
+        assert answer.fix
+        probe._known.clear()
+        nobody = make_subject(run, broker, channel=False, argv=("celery", "worker", "-n", "nobody@%n"))
+        nobody.pids = lambda: {1}
+        assert "no Celery worker named nobody@" in ask(nobody).why
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("sqs://key:secret@", "sqs has no remote control"),
+        ("foo://x", "foo has no remote control"),
+        ("redis://127.0.0.1:x/0", "Port could not"),
+    ],
+)
+def test_a_broker_that_cannot_be_asked_leaves_the_beacons_word(url: str, reason: str) -> None:
+    now = time.monotonic()
+    said: dict[str, dict[str, object]] = {
+        "worker_ready": {
+            "pid": 7,
+            "node": "w@h",
+            "pool": "solo",
+            "concurrency": 1,
+            "queues": ["celery"],
+            "broker": url,
+            "seen": now,
+        },
+        "heartbeat": {"seen": now},
+    }
+    subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, Broker(url, "test"), said)
+    answer = ask(subject)
+    assert answer.health is Health.READY
+    assert answer.why.startswith("w@h registered (pid 7, solo, queues celery), not pinged: ")
+    assert reason in answer.why
+    assert "secret" not in answer.why
+    said["heartbeat"]["seen"] = said["worker_ready"]["seen"] = now - 60
+    assert ask(subject).health is Health.UNKNOWN
+
+
+def test_a_leaving_worker_is_busy_leaving() -> None:
+    now = time.monotonic()
+    said: dict[str, dict[str, object]] = {
+        "worker_ready": {"pid": 7, "node": "w@h", "seen": now},
+        "worker_leaving": {"node": "w@h", "how": "warm", "seen": now + 1},
+    }
+    subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, None, said)
+    assert ask(subject) == Answer(Health.BUSY, "w@h is leaving (warm shutdown)")
