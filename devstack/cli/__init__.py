@@ -38,9 +38,8 @@ class Lazy(click.Group):
         except click.UsageError as error:
             from devstack.errors import did_you_mean
 
-            if near := did_you_mean(args[0], list(COMMANDS)):
-                error.message += f" {near}"
-            raise
+            near = did_you_mean(args[0], list(COMMANDS))
+            raise click.UsageError(f"{error.message} {near}".strip(), ctx) from None
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

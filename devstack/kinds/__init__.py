@@ -26,6 +26,9 @@ class Context:
     state_dir: str
 
 
+NO_PROBE = ProbeSpec()
+
+
 def unchanged(argv: list[str], context: Context) -> list[str]:
     return argv
 
@@ -40,7 +43,7 @@ class Kind:
 
     name: str = "other"
     role: str = "other"
-    probe: ProbeSpec = ProbeSpec()
+    probe: ProbeSpec = NO_PROBE
     after: tuple[str, ...] = ("redis", "oneshot")
     ready_within: float | None = 60.0
     grace: float = 10.0
