@@ -8,6 +8,7 @@ Rule 2: nothing is started and no program is looked for until a launch is asked 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,11 @@ from devstack.kinds import Context, Kind, wrappers
 
 _ENVIRONMENT_RUNNERS = {"uv", "poetry", "pipenv", "pdm", "rye", "hatch"}
 """Wrappers that choose the interpreter themselves."""
+
+
+_WATCHMEDO = re.compile(
+    r"(?P<before>(?:[A-Za-z_]\w*=\S*\s+)*)(?:\S*/)?watchmedo\s+auto-restart\s[^|&;<>()`$]*?\s--\s+(?P<command>.+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one instance's command means: `words` is the program that counts, behind its wrappers and behind every `&&`."""
+    """What one instance's command means. What counts is the last of `simples`, and in it what `unwrapped` leaves."""
 
     command: commands.Command
     simples: list[commands.Simple]
@@ -96,7 +102,7 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     table = own.env or {}
     source = ground.settings.sources.get(("processes", line.name, "env"), "default")
     port = int(table["PORT"]) if table.get("PORT", "").isdigit() else base + n - 1
-    command = commands.parse(line.command, line.command_where)
+    command = _parse(line)
     start = start_of(line, own, ground)
 
     def variables(kind: Kind) -> tuple[dict[str, str], dict[str, str]]:
@@ -121,6 +127,14 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
         env = interpreter.with_venv(env, venv)
         sources |= dict.fromkeys(("PATH", "VIRTUAL_ENV"), str(venv.source))
     return Reading(command, simples, unwrapped, kind, context, env, sources, port)
+
+
+def _parse(line: Line) -> commands.Command:
+    """`watchmedo auto-restart --pattern=*.py -- celery …` needs a shell for nothing but the pattern, which is not going to be used."""
+    command = commands.parse(line.command, line.command_where)
+    if command.needs_shell and (match := _WATCHMEDO.fullmatch(line.command.strip())):
+        return commands.parse(f"{match['before']}watchmedo auto-restart -- {match['command']}", line.command_where)
+    return command
 
 
 def _recognise(argv: list[str], context: Context, line: Line) -> Kind:
@@ -198,7 +212,7 @@ def _boot(reading: Reading, program: list[str], env: Mapping[str, str]) -> list[
     `uv run celery` takes the celery of uv's environment. Unless that is the venv we know, which celery we would find is a guess.
     """
     cwd = reading.simples[-1].cwd
-    wrapped = any(Path(word).stem in _ENVIRONMENT_RUNNERS for word in reading.unwrapped.prefix[:1])
+    wrapped = any(Path(word).stem in _ENVIRONMENT_RUNNERS for word in reading.unwrapped.prefix)
     python = Path(program[0]).name.lower().startswith("python")
     if wrapped and not python:
         found = interpreter.which(program[0], dict(env), cwd)

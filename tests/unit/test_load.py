@@ -382,8 +382,10 @@ def test_watching_follows_option_process_settings_kind(make: Make, tmp_path: Pat
     assert refused(make, {"devstack.toml": 'watch = ["nowhere"]\n'}).where == "devstack.toml:1"
 
 
-def test_a_command_wrapped_in_a_reloader_is_restarted_by_devstack_instead(make: Make) -> None:
-    project = make({"Procfile": "x: watchmedo auto-restart --directory=. --pattern=*.py -- ./serve --loud\n"})
+@pytest.mark.parametrize("pattern", ["*.py", "'*.py'", "py"])
+def test_a_command_wrapped_in_a_reloader_is_restarted_by_devstack_instead(make: Make, pattern: str) -> None:
+    project = make({"Procfile": f"x: A=1 watchmedo auto-restart --directory=. -p {pattern} -- ./serve --loud\n"})
+    assert project.services[0].launch(1).env["A"] == "1"
     assert project.services[0].launch(1).argv == ("./serve", "--loud")
     assert project.services[0].watch
     assert any("watchmedo" in note for note in project.notes)
