@@ -197,8 +197,11 @@ def _tell_children(needs: Needs, made: Provision, *, backend: bool) -> None:
     """The variables for children that do not know the broker by themselves. `backend`: they may need a result backend as well."""
     if needs.origin not in (Origin.NOWHERE, Origin.SETTING):
         return
-    if not needs.env.get(BROKER_VARIABLE):
+    theirs = needs.env.get(BROKER_VARIABLE)
+    if not theirs:
         made.inject[BROKER_VARIABLE] = made.broker.url
+    elif theirs != made.broker.url:
+        made.notes.append(f"{BROKER_VARIABLE} is set to another broker than redis.url, and the processes use that one")
     # A project that names a broker and no backend has chosen to have none.
     if (
         backend

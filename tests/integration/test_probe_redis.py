@@ -69,6 +69,15 @@ def test_both_spellings_of_a_socket_reach_it(tmp_path: Path) -> None:
             assert classify(url).finding is Finding.OK
 
 
+def test_localhost_is_tried_as_ipv4_first_and_then_as_ipv6() -> None:
+    with redis_server() as server:
+        assert classify(f"redis://localhost:{server.port}").pid == server.pid
+    with redis_server(conf="bind 127.0.0.1 -::1") as server:
+        if _open(server.port, "::1", socket.AF_INET6):
+            assert server.command("CONFIG", "SET", "bind", "::1") == "+OK"
+            assert classify(f"redis://localhost:{server.port}").pid == server.pid
+
+
 def test_a_password_that_is_missing_or_wrong_is_told_and_never_shown() -> None:
     with redis_server(password=SECRET) as server:
         bare = f"127.0.0.1:{server.port}"
@@ -268,9 +277,9 @@ def _certificate(directory: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def _open(port: int) -> bool:
-    with socket.socket() as wire:
-        return wire.connect_ex(("127.0.0.1", port)) == 0
+def _open(port: int, host: str = "127.0.0.1", family: int = socket.AF_INET) -> bool:
+    with socket.socket(family) as wire:
+        return wire.connect_ex((host, port)) == 0
 
 
 @pytest.mark.parametrize(

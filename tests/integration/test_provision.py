@@ -181,6 +181,11 @@ def test_without_celery_nothing_is_started_or_asked(tmp_path: Path) -> None:
 def test_redis_url_of_our_settings_is_told_to_the_children(tmp_path: Path) -> None:
     url = at(free_port(), 3)
     assert decide(needs(tmp_path, url, Origin.SETTING)).inject == {"CELERY_BROKER_URL": url}
+    made = decide(
+        needs(tmp_path, url, Origin.SETTING, env={**os.environ, "CELERY_BROKER_URL": "redis://:secret@elsewhere"})
+    )
+    assert made.inject == {}
+    assert made.notes[-1] == "CELERY_BROKER_URL is set to another broker than redis.url, and the processes use that one"
 
 
 def test_a_stranger_on_the_default_port_moves_ours_and_on_a_chosen_one_is_an_error(
