@@ -33,7 +33,7 @@ MARK = "DEVSTACK_DEMO_CHECK"
 
 
 def prove(arguments: Sequence[str], url: str, say: Callable[[str], None]) -> None:
-    """Run `devstack up ARGUMENTS`, whose shop answers at `url`, to its end. DevstackError (code 1) with the reason when it is not proved."""
+    """Run `devstack up ARGUMENTS`, whose shop answers at `url`, to its end. DevstackError (code 1) when it is not proved."""
     up = Up(arguments)
     try:
         say(f"demo: everything is ready after {up.ready()}")

@@ -1,5 +1,6 @@
-from catalog import views as catalog
 from django.urls import path
+
+from catalog import views as catalog
 from orders import views as orders
 
 urlpatterns = [

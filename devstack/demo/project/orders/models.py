@@ -1,5 +1,6 @@
-from catalog.models import Product
 from django.db import models
+
+from catalog.models import Product
 
 
 class Order(models.Model):

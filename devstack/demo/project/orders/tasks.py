@@ -1,10 +1,10 @@
 """What happens to an order: its goods are taken from the shelf, then a receipt is sent."""
 
-from catalog.models import Product
 from celery import shared_task
 from django.core.mail import send_mail
 from django.db.models import F
 
+from catalog.models import Product
 from orders.models import Order
 
 

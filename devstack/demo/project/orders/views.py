@@ -1,10 +1,10 @@
-from catalog.models import Product
 from celery.result import AsyncResult
 from django import forms
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
+from catalog.models import Product
 from orders.models import Order
 from orders.tasks import reserve, send_receipt
 
