@@ -11,9 +11,13 @@ from devstack.cli import devstack
 
 
 def main() -> None:
-    debug = "--debug" in sys.argv
+    words = sys.argv[1:]
+    # Legal behind the command too, as people expect; not behind "--", where another program's words begin.
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end]
+    words = [word for word in words[:end] if word != "--debug"] + words[end:]
     try:
-        devstack.main(prog_name="devstack", standalone_mode=False)
+        devstack.main(words, prog_name="devstack", standalone_mode=False)
     except errors.DevstackError as error:
         if debug:
             raise

@@ -27,16 +27,18 @@ LONGEST_MESSAGE = 1024 * 1024
 
 
 class Child(asyncio.SubprocessProtocol):
-    """A spawned process. `exited(code)` reports the end; `told()` a message on the channel, which is then in `subject.beacon`."""
+    """A spawned process. `exited(code)` reports the end; `told()` a message on the channel, which is then in `subject.beacon`.
+
+    Without a `source` its output is kept for error reports alone.
+    """
 
     def __init__(
         self,
         host: Host,
         subject: Subject,
-        source: Source,
+        source: Source | None,
         exited: Callable[[int], None],
         told: Callable[[], None],
-        tail: bytes = b"",
     ) -> None:
         self.subject = subject
         subject.tail = lambda: self._tail
@@ -45,7 +47,7 @@ class Child(asyncio.SubprocessProtocol):
         self._source = source
         self._exited = exited
         self._told = told
-        self._tail = tail
+        self._tail = b""
         self._tree: Tree | None = None
         self._transport: asyncio.SubprocessTransport | None = None
         self._channel: asyncio.BaseTransport | None = None
@@ -100,7 +102,8 @@ class Child(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
-        self._source.feed(data)
+        if self._source:
+            self._source.feed(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == 1:
@@ -168,7 +171,8 @@ class Child(asyncio.SubprocessProtocol):
         self._transport.close()
         if self._channel:
             self._channel.close()
-        self._source.end()
+        if self._source:
+            self._source.end()
         assert code is not None
         self._exited(code)
 

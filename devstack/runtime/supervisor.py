@@ -135,7 +135,8 @@ class Supervisor:
         run.child = Child(
             self._host,
             subject,
-            self._output.source(process.name),
+            # Nobody asked for what keeps the others company; what it says is shown when it fails.
+            None if process.service.auxiliary else self._output.source(process.name),
             exited=lambda code: self._exited(process, run, code),
             told=run.news.set,
         )
