@@ -151,29 +151,31 @@ def launch(line: Line, ground: Ground, n: int) -> Launch:
     reading = understand(line, ground, n)
     own, last = ground.settings.process(line.name), reading.simples[-1]
     env = {**reading.env, **last.env}
-    words, channel = list(reading.unwrapped.prefix + reading.unwrapped.argv), False
     if own.as_written:
-        words = list(last.argv)
+        words, channel = list(last.argv), False
     else:
         program = reading.kind.arguments(list(reading.unwrapped.argv), reading.context)
         booted = _boot(reading, program, env) if reading.kind.channel else None
         words, channel = [*reading.unwrapped.prefix, *(booted or program)], booted is not None
     question, url = probe(own, reading), reading.kind.url
-    alone = len(reading.simples) == 1 and not reading.command.needs_shell
-    if alone:
+    if _alone(reading):
         return Launch(tuple(words), env, last.cwd, channel=channel, port=reading.port, probe=question, url=url)
-    text = _joined(reading, words) if channel or words != list(last.argv) else None
-    start = start_of(line, own, ground)
-    return Launch(
-        (text or line.command,),
-        reading.env,
-        start,
-        shell=True,
-        channel=channel and text is not None,
-        port=reading.port,
-        probe=question,
-        url=url,
-    )
+    text, env, start = line.command, dict(reading.env), start_of(line, own, ground)
+    if becomes_program(reading):
+        text = _chained(reading, words)
+    else:
+        channel = False
+    return Launch((text,), env, start, shell=True, channel=channel, port=reading.port, probe=question, url=url)
+
+
+def becomes_program(reading: Reading) -> bool:
+    """Whether the process that is started turns into the program: a shell in between keeps signals to itself."""
+    chain = not reading.command.needs_shell and set(reading.command.joiners) <= {"&&"}
+    return _alone(reading) or (chain and reading.context.system != "win32")
+
+
+def _alone(reading: Reading) -> bool:
+    return len(reading.simples) == 1 and not reading.command.needs_shell
 
 
 def start_of(line: Line, own: ProcessSettings, ground: Ground) -> str:
@@ -221,10 +223,8 @@ def _boot(reading: Reading, program: list[str], env: Mapping[str, str]) -> list[
     return interpreter.boot(program, dict(env), cwd)
 
 
-def _joined(reading: Reading, words: list[str]) -> str | None:
-    """`migrate && gunicorn …` as one text for /bin/sh, its last program exchanged for `words`; None when that cannot be written."""
-    if reading.command.needs_shell or reading.context.system == "win32" or set(reading.command.joiners) != {"&&"}:
-        return None
+def _chained(reading: Reading, words: list[str]) -> str:
+    """`migrate && gunicorn …` as one text for /bin/sh, which its last program (`words`) replaces."""
     parts = []
     for simple in reading.simples:
         argv = words if simple is reading.simples[-1] else simple.argv

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.config.explain import Explained
-from devstack.config.launching import Ground, Line, Reading, launch, probe, understand
+from devstack.config.launching import Ground, Line, Reading, becomes_program, launch, probe, understand
 from devstack.config.settings import ProcessSettings
 from devstack.core.model import Service
 from devstack.errors import DevstackError
@@ -56,7 +56,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         ready_within=ready_within,
         grace=kind.grace if grace is None else grace,
         stop_signal=own.stop_signal or kind.stop_signal,
-        signal_group=kind.signal_group,
+        signal_group=kind.signal_group or not becomes_program(reading),
         oneshot=oneshot,
         watch=watch,
         where=line.where,

@@ -28,6 +28,8 @@ class Shape(Generic[T]):
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError
+    if "\0" in value:
+        raise ValueError("it holds a zero byte")
     return value
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from devstack.config.load import Project, load
 from devstack.config.options import Options
 from devstack.core.model import ProbeSpec, Service
 from devstack.errors import DevstackError
 
+WORDS = r"""
+celery -A worker beat flower multi python manage.py -m runserver gunicorn redis-server uv run env A=b watchfiles watchmedo auto-restart
+-- && ; | $PORT ${X:-y} cd . export exec ' " \ * ( ) & -b --bind= :80 unix:x 'a b' -n npm node dotenv
+""".split()
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Project]
 
@@ -293,9 +302,48 @@ def test_a_simple_command_runs_without_a_shell(make: Make) -> None:
 
 
 def test_pipes_and_lists_run_in_a_shell(make: Make) -> None:
-    found = services(make({"Procfile": "a: yes | head\nb: echo 1 && echo 2\n"}))
+    found = services(make({"Procfile": "a: yes | head\nb: echo 1 ; echo 2\n"}))
     assert (found["a"].launch(1).argv, found["a"].launch(1).shell) == (("yes | head",), True)
-    assert found["b"].launch(1).shell
+    assert (found["b"].launch(1).argv, found["b"].launch(1).shell) == (("echo 1 ; echo 2",), True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
+def test_the_last_program_of_a_chain_replaces_the_shell(make: Make) -> None:
+    line = "a: cd src && A='1 2' printenv A && export B=3 && B=\"$B$PORT\" sh -c 'echo $PWD $A $B $0 $$' \"it's\"\n"
+    launch = make({"Procfile": line, "src/x": ""}).services[0].launch(1)
+    assert launch.shell
+    done = subprocess.Popen(
+        ["/bin/sh", "-c", *launch.argv], env=launch.env, cwd=launch.cwd, stdout=subprocess.PIPE, text=True
+    )
+    output, _ = done.communicate(timeout=60)
+    assert output.splitlines() == ["1 2", f"{Path(launch.cwd) / 'src'} 35000 it's {done.pid}"]
+
+
+def test_a_worker_is_started_through_the_channel(make: Make) -> None:
+    for line in ("celery -A shop worker", "A=1 python -m celery -A shop worker", "printenv && celery -A shop worker"):
+        project = make({"Procfile": f"worker: {line}\n"}, environ={"PATH": os.path.dirname(sys.executable)})
+        launch = project.services[0].launch(1)
+        assert launch.channel
+        assert "boot.py" in " ".join(launch.argv)
+        assert not project.services[0].signal_group
+
+
+def test_a_worker_of_an_environment_that_only_uv_knows_is_left_to_uv(make: Make) -> None:
+    project = make(
+        {"Procfile": "worker: uv run celery -A shop worker\n"}, environ={"PATH": os.path.dirname(sys.executable)}
+    )
+    launch = project.services[0].launch(1)
+    assert launch.argv[:5] == ("uv", "run", "celery", "-A", "shop")
+    assert not launch.channel
+
+
+def test_a_shell_in_between_gets_its_signals_with_the_whole_group(make: Make) -> None:
+    project = make(
+        {"Procfile": "worker: celery -A shop worker 2>&1 | cat\n"}, environ={"PATH": os.path.dirname(sys.executable)}
+    )
+    assert project.services[0].kind == "celery worker"
+    assert project.services[0].signal_group
+    assert not project.services[0].launch(1).channel
 
 
 def test_a_directory_that_is_not_there_is_an_error_with_the_nearest(make: Make) -> None:
@@ -345,6 +393,14 @@ def test_a_process_as_written_gets_nothing_added(make: Make) -> None:
         False,
         "other",
     )
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8))
+def test_any_command_becomes_a_launch_or_an_explanation(make: Make, words: list[str]) -> None:
+    with contextlib.suppress(DevstackError):
+        for service in make({"Procfile": f"x: {' '.join(words)}\n"}).services:
+            assert service.launch(1).argv
 
 
 # ---- the overrides ---------------------------------------------------------------------------------------------------------
