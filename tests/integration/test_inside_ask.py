@@ -37,7 +37,8 @@ def test_everything_about_the_broker_is_told(tmp_path: Path) -> None:
         "from celery import Celery\n"
         "app = Celery('shop', broker='redis://:s3@127.0.0.1:6380/2', backend='redis://127.0.0.1:6380/3')\n"
         "app.conf.update(task_default_queue='main', control_exchange='mine', timezone='Europe/Zurich', task_always_eager=True,\n"
-        "    broker_transport_options={'global_keyprefix': 'p:', 'visibility_timeout': 60, 'x': object(), 'deep': {'y': object(), 'z': [1]}},\n"
+        "    broker_transport_options={'global_keyprefix': 'p:', 'visibility_timeout': 60, 'x': object(),\n"
+        "    'deep': {'y': object(), 'z': [1]}},\n"
         "    beat_schedule={'a': {'task': 't', 'schedule': 1}})\n"
     )
     answer = ask(tmp_path, "--app", "shop")

@@ -250,12 +250,12 @@ def test_an_option_is_found_in_each_spelling_and_the_last_one_counts() -> None:
 
 
 def test_what_the_settings_reader_needs_is_taken_from_the_line() -> None:
-    assert app_options("celery -A shop worker -l info".split()) == ["--app", "shop"]
-    assert app_options("python -m celery worker --app=shop --broker redis://x".split()) == [
+    assert app_options(["celery", "-A", "shop", "worker", "-l", "info"]) == ["--app", "shop"]
+    assert app_options(["python", "-m", "celery", "worker", "--app=shop", "--broker", "redis://x"]) == [
         "--app",
         "shop",
         "--broker",
         "redis://x",
     ]
-    assert app_options("celery worker".split()) == []
-    assert app_options("redis-server".split()) == []
+    assert app_options(["celery", "worker"]) == []
+    assert app_options(["redis-server"]) == []
