@@ -61,7 +61,9 @@ class ProcessSettings:
         "`every = 5` in it goes on asking once it is ready.",
         "by kind",
     )
-    ready_within: float | None = _key(shapes.DURATION, None, "Give up when it is not ready by then.", "by kind")
+    ready_within: float | None = _key(
+        shapes.DURATION, None, "How long it may take to be ready before that is reported.", "by kind"
+    )
     grace: float | None = _key(shapes.DURATION, None, "From the request to stop until it is killed.", "by kind")
     stop_signal: str | None = _key(shapes.SIGNAL, None, "The signal that asks it to stop.", "by kind")
     watch: bool | tuple[str, ...] | None = _key(
@@ -102,7 +104,7 @@ class Settings:
         shapes.WATCH, True, "Restart workers when Python files change, in these directories."
     )
     ready_within: float | None = _key(
-        shapes.DURATION, None, "Give up on a process that is not ready by then.", "by kind, mostly 60"
+        shapes.DURATION, None, "How long a process may take to be ready before that is reported.", "by kind, mostly 60"
     )
     grace: float | None = _key(
         shapes.DURATION, None, "From the request to stop until a process is killed.", "by kind, mostly 10"

@@ -23,7 +23,7 @@ from devstack.errors import DevstackError
 WORDS = r"""
 celery -A worker beat flower multi python manage.py -m runserver gunicorn redis-server uv run env A=b watchfiles watchmedo auto-restart
 -- && ; | $PORT ${X:-y} cd . export exec ' " \ * ( ) & -b --bind= :80 unix:x 'a b' -n npm node dotenv
-""".split()
+""".split()  # noqa: SIM905 (easier to read)
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Project]
 
