@@ -1,0 +1,16 @@
+"""All tests, from a bare checkout: makes .venv-test, installs what tests need, checks (scripts/check.py) and runs pytest with coverage.
+
+    python scripts/test.py [--here] [--soak] [arguments for pytest]
+
+--here uses the running Python and installs nothing. --soak runs the long random histories, too. With arguments for pytest, which may
+choose a few tests, the coverage is not judged.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit("error: devstack needs Python 3.11 or newer, and this is %d.%d" % sys.version_info[:2])  # noqa: UP031
+
+import suite
+
+suite.main(sys.argv[1:])
