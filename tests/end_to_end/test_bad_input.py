@@ -119,7 +119,9 @@ def test_a_missing_program_fails_fast_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_fails_fast_with_the_fix(tmp_path: Path) -> None:
-    done = devstack(written(tmp_path, f"web: {sys.executable} -m nosuchpackage\n"), "up", "--no-color", "--exit-on-failure")
+    done = devstack(
+        written(tmp_path, f"web: {sys.executable} -m nosuchpackage\n"), "up", "--no-color", "--exit-on-failure"
+    )
     assert done.returncode == 1
     assert "try: install it into the project's environment: pip install nosuchpackage" in done.stdout
 

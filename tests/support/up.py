@@ -21,10 +21,14 @@ MARK = "DEVSTACK_TEST_MARK"
 class Up:
     """`with Up(directory, "up", "-f", "Procfile") as up: up.until("all ready")`. Leaves nothing behind, whatever happens."""
 
-    def __init__(self, directory: Path, *arguments: str, state: Path | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, state: Path | None = None, env: dict[str, str] | None = None
+    ) -> None:
         self.mark = uuid.uuid4().hex
         self.state = state or directory.parent / f"state-{self.mark[:6]}"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("CELERY", "REDIS", "DJANGO", "PORT", "DEVSTACK"))}
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith(("CELERY", "REDIS", "DJANGO", "PORT", "DEVSTACK"))
+        }
         self.env = {**clean, "DEVSTACK_STATE_DIR": str(self.state), MARK: self.mark, **(env or {})}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "devstack", *arguments],
@@ -42,7 +46,9 @@ class Up:
     def __enter__(self) -> Up:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -63,7 +69,9 @@ class Up:
             while len(found := list(re.finditer(pattern, self.text, re.MULTILINE))) < times:
                 over = self.process.poll() is not None and not self._reader.is_alive()
                 left = deadline - time.monotonic()
-                assert left > 0 and not over, f"{pattern!r} did not come {times} times within {within:.0f} s:\n{self.text}"  # noqa: PT018
+                assert left > 0 and not over, (
+                    f"{pattern!r} did not come {times} times within {within:.0f} s:\n{self.text}"
+                )  # noqa: PT018
                 self._changed.wait(min(left, 0.5))
         return found[times - 1]
 
