@@ -70,7 +70,9 @@ def test_an_error_goes_to_stderr_with_exit_code_2(shop: Shop) -> None:
 
 def test_explain_prints_each_value_with_its_source_and_no_secret(shop: Shop) -> None:
     shop.write(**{"_env": "DB_PASSWORD=hunter2\nCELERY_BROKER_URL=redis://:hunter2@localhost/0\n"})
-    shop.write(devstack_toml="[processes.web]\ngrace = 3\n")
+    shop.write(
+        devstack_toml="[processes.web]\ngrace = 3\n", Procfile=f"{STACK}beat: celery -A x -b redis://:hunter2@h beat\n"
+    )
     done = shop.check("--explain", "-p", "7000")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]

@@ -478,6 +478,11 @@ def test_a_procfile_elsewhere_runs_where_it_lies_unless_told(make: Make, tmp_pat
     project = make(files, procfile="deploy/Procfile", directory=Path("."))
     assert project.services[0].launch(1).cwd == str(tmp_path / "shop")
     assert project.services[0].where == "deploy/Procfile:1"
+    (tmp_path / "Procfile.mine").write_text("b: x\n")
+    project = make(procfile="Procfile.mine", directory=Path("shop"), current=tmp_path)
+    assert (list(services(project)), project.directory) == (["b"], tmp_path / "shop")
+    project = make(procfile="deploy/Procfile", directory=Path("shop"), current=tmp_path)
+    assert project.services[0].where == "deploy/Procfile:1"
 
 
 def test_the_procfile_is_looked_for_above_up_to_the_repositorys_root(make: Make, tmp_path: Path) -> None:
@@ -489,6 +494,9 @@ def test_the_procfile_is_looked_for_above_up_to_the_repositorys_root(make: Make,
     project = make(current=below)
     assert project.directory == tmp_path / "shop"
     assert f"the project is {tmp_path / 'shop'}" in project.notes
+    (tmp_path / "shop" / "shop" / ".git").mkdir()
+    with pytest.raises(DevstackError, match="there is no Procfile"):
+        make(current=below)
 
 
 def test_a_missing_procfile_is_an_error_that_shows_one(make: Make) -> None:
@@ -507,6 +515,11 @@ def test_a_missing_procfile_is_an_error_that_shows_one(make: Make) -> None:
         "worker: cd backend && celery -A config worker --loglevel=INFO",
         "beat: cd backend && celery -A config beat --loglevel=INFO",
     ]
+
+
+def test_a_celery_app_in_a_comment_is_no_celery_app(make: Make) -> None:
+    error = refused(make, {"manage.py": "", "shop/tasks.py": "# app = Celery('no')\n"})
+    assert error.fix.split("\n")[1:] == ["release: python manage.py migrate", "web: python manage.py runserver"]
 
 
 def test_a_procfile_of_another_name_is_pointed_at(make: Make) -> None:
