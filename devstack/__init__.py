@@ -1,3 +1,27 @@
-"""devstack: the local process supervisor and dev launcher for Django, Celery and Redis."""
+"""devstack: the local process supervisor and dev launcher for Django, Celery and Redis.
+
+Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) → actions → perform`) and bytes (many, dumb:
+`pipe → lines → terminal`). A test compares this map with the tree, and another one who imports whom.
+
+  core/     model events machine formation names lines causes health redis_url secrets
+            PURE: what a stack is, what can happen to it, and what to do then
+  config/   procfile env settings load command words environment explain interpreter launching options order places service
+            shapes suggest text toml
+            text → one validated Project; where each value came from
+  kinds/    redis django celery servers node wrappers
+            what devstack knows about known programs
+  probes/   tcp http exec log redis celery beat control ports resp
+            one question per file; what two of them share
+  host/     posix
+            what differs between systems
+  runtime/  supervisor child output prober watcher voice preflight broker ask provision servers
+            asyncio and I/O live here only
+  inside/   boot beacon ask
+            what runs inside the user's Python processes: standard library only
+  demo/     layout proof customer
+            the demo shop
+  cli/      up check demo options provide
+            what a person types
+"""
 
 __version__ = "0.1.0"

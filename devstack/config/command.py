@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from devstack.config.words import Literal, Part, Variable, Word, merged
 from devstack.errors import DevstackError
 
 RESERVED = {
@@ -41,91 +42,6 @@ BUILTINS = {
 }  # fmt: skip
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-BLANKS = " \t\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    text: str
-    quoted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """`$name`, or `${name:-default}` with `operator` ":-" or "-"."""
-
-    name: str
-    quoted: bool = False
-    operator: str = ""
-    default: tuple[Literal | Variable, ...] = ()
-
-    def value(self, env: Mapping[str, str]) -> str | None:
-        """None when the default is to be taken."""
-        value = env.get(self.name)
-        if self.operator and (value is None or (self.operator == ":-" and not value)):
-            return None
-        return value or ""
-
-
-Part = Literal | Variable
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    parts: tuple[Part, ...]
-
-    def fields(self, env: Mapping[str, str]) -> list[str]:
-        """What the word becomes: an unquoted variable may give several words, or none."""
-        made: list[str] = []
-        current: list[str] | None = None
-
-        def add(text: str, split: bool) -> None:
-            nonlocal current
-            if not split:
-                current = [*(current or []), text]
-                return
-            for piece in re.findall(rf"[{BLANKS}]+|[^{BLANKS}]+", text):
-                if piece[0] not in BLANKS:
-                    current = [*(current or []), piece]
-                elif current is not None:
-                    made.append("".join(current))
-                    current = None
-
-        def take(parts: tuple[Part, ...], expanded: bool, quoted: bool) -> None:
-            for part in parts:
-                if isinstance(part, Literal):
-                    add(part.text, split=expanded and not (part.quoted or quoted))
-                    continue
-                value = part.value(env)
-                if value is None:
-                    take(part.default, True, quoted or part.quoted)
-                else:
-                    add(value, split=not (part.quoted or quoted))
-
-        take(self.parts, False, False)
-        if current is not None:
-            made.append("".join(current))
-        return made
-
-    def text(self, env: Mapping[str, str]) -> str:
-        """As the value of an assignment: never split."""
-
-        def join(parts: tuple[Part, ...]) -> str:
-            return "".join(
-                part.text
-                if isinstance(part, Literal)
-                else (join(part.default) if (v := part.value(env)) is None else v)
-                for part in parts
-            )
-
-        return join(self.parts)
-
-    @property
-    def plain(self) -> str:
-        """Its text when it holds neither quotes nor variables, else nothing."""
-        if len(self.parts) == 1 and isinstance(part := self.parts[0], Literal) and not part.quoted:
-            return part.text
-        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +103,6 @@ def parse(text: str, where: str = "") -> Command:
     text = text if text.rstrip().endswith("\\") else text.rstrip()
     reader = _Reader(text, where)
     command = reader.command()
-    # The whole line in quotes: some write it so, and no program is called like that.
-    if (
-        len(command.segments) == 1
-        and not command.needs_shell
-        and text[0] in "\"'"
-        and text[-1] == text[0]
-        and len(text) > 2
-    ):
-        [segment] = command.segments
-        if (
-            len(segment.words) == 1
-            and all(isinstance(p, Literal) or p.quoted for p in segment.words[0].parts)
-            and " " in text
-        ):
-            return parse(text[1:-1].replace('\\"', '"') if text[0] == '"' else text[1:-1], where)
     if command.needs_shell:
         return Command(text, _best_effort(text), (), command.shell_reason, where)
     return command
@@ -319,7 +220,7 @@ class _Reader:
                 self.refuse(char, value)
                 parts.append(Literal(char))
                 self.at += 1
-        return Word(_merged(parts))
+        return Word(merged(parts))
 
     def refuse(self, char: str, value: bool) -> None:
         if char == "`":
@@ -394,7 +295,7 @@ class _Reader:
                 parts.append(Literal(char, quoted))
                 self.at += 1
         self.at += 1
-        return Variable(match[1], quoted, match[2], _merged(parts))
+        return Variable(match[1], quoted, match[2], merged(parts))
 
     def unfinished(self, what: str) -> DevstackError:
         return DevstackError(
@@ -403,17 +304,6 @@ class _Reader:
             fix="close it, or write a backslash in front of it when it is meant as it stands",
             where=self.where,
         )
-
-
-def _merged(parts: list[Part]) -> tuple[Part, ...]:
-    made: list[Part] = []
-    for part in parts:
-        last = made[-1] if made else None
-        if isinstance(part, Literal) and isinstance(last, Literal) and last.quoted == part.quoted:
-            made[-1] = Literal(last.text + part.text, part.quoted)
-        else:
-            made.append(part)
-    return tuple(made)
 
 
 def _assigns(word: Word) -> bool:
@@ -449,11 +339,12 @@ def _best_effort(text: str) -> tuple[Segment, ...]:
             skipping = True
         elif not skipping and token not in ("(", ")"):
             commands[-1].append(token)
-    words = next((each for each in reversed(commands) if each), [])
+    *before, words = [each for each in commands if each] or [[]]
+    moves = tuple(Segment("cd", (), tuple(map(_loose, each))) for each in before if each[0] == "cd" and len(each) == 2)
     assignments = []
     while words and (match := ASSIGNMENT.match(words[0])):
         assignments.append((match[0][:-1], Word((Literal(words.pop(0)[match.end() :], True),))))
-    return (Segment(text, tuple(assignments), tuple(map(_loose, words))),)
+    return (*moves, Segment(text, tuple(assignments), tuple(map(_loose, words))))
 
 
 def _loose(text: str) -> Word:

@@ -32,14 +32,14 @@ class Venv:
 
 
 def find_venv(directories: Iterable[Path], environ: Mapping[str, str]) -> Venv | None:
-    """The venv in one of `directories`, nearest first; else Poetry's; else the activated one (VIRTUAL_ENV)."""
+    """The venv in one of `directories`, nearest first; else the activated one (VIRTUAL_ENV); else Poetry's."""
     directories = list(directories)
     for directory in directories:
         for name in NAMES:
             if venv := _venv(directory / name, f"{name} in {directory.name or directory}"):
                 return venv
-    if active := environ.get("VIRTUAL_ENV"):
-        return _venv(Path(active), "VIRTUAL_ENV")
+    if (active := environ.get("VIRTUAL_ENV")) and (venv := _venv(Path(active), "VIRTUAL_ENV")):
+        return venv
     for directory in directories:
         if venv := _poetry(directory, environ):
             return venv

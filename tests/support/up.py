@@ -69,9 +69,8 @@ class Up:
             while len(found := list(re.finditer(pattern, self.text, re.MULTILINE))) < times:
                 over = self.process.poll() is not None and not self._reader.is_alive()
                 left = deadline - time.monotonic()
-                assert left > 0 and not over, (
-                    f"{pattern!r} did not come {times} times within {within:.0f} s:\n{self.text}"
-                )  # noqa: PT018
+                if left <= 0 or over:
+                    raise AssertionError(f"{pattern!r} did not come {times} times within {within:.0f} s:\n{self.text}")
                 self._changed.wait(min(left, 0.5))
         return found[times - 1]
 

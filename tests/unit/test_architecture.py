@@ -104,13 +104,26 @@ def test_a_heavy_library_is_imported_where_it_is_needed() -> None:
 
 
 def test_the_map_in_the_docstring_is_the_tree() -> None:
-    drawn = {}
-    for line in (devstack.__doc__ or "").splitlines():
-        if match := re.match(r"^  (\w+)/ +([\w ]+?)(?:  .*)?$", line):
-            drawn[match[1]] = set(match[2].split())
-    real = {
-        package.name: {m.stem for m in package.glob("*.py")} - {"__init__"}
-        for package in ROOT.iterdir()
-        if (package / "__init__.py").exists()
-    }
-    assert drawn == real
+    drawn: dict[str, set[str]] = {}
+    for entry in re.split(r"^  (?=\w+/)", devstack.__doc__ or "", flags=re.MULTILINE)[1:]:
+        lines = entry.splitlines()
+        package, _, first = lines[0].partition("/")
+        drawn[package] = {
+            word for line in [first, *lines[1:]] if re.fullmatch(r"[a-z_ ]+", line) for word in line.split()
+        }
+    packages = [each for each in ROOT.iterdir() if (each / "__init__.py").exists()]
+    real = {each.name: {module.stem for module in each.glob("*.py")} - {"__init__"} for each in packages}
+    assert {name: modules & drawn.get(name, set()) for name, modules in real.items()} == real
+    assert set(drawn) == set(real)
+
+
+def test_every_module_that_the_map_names_is_there() -> None:
+    words = [
+        word
+        for line in (devstack.__doc__ or "").splitlines()
+        if re.fullmatch(r"  \w+/ +[a-z_ ]+", line)
+        for word in line.split()[1:]
+    ]
+    assert words
+    missing = [word for word in words if not list(ROOT.glob(f"*/{word}.py"))]
+    assert not missing

@@ -90,7 +90,7 @@ def test_assignments_mean_what_they_mean_in_sh(values: list[str]) -> None:
         ("celery -A shop worker -n project.%%h", ["celery", "-A", "shop", "worker", "-n", "project.%%h"]),
         ("gunicorn shop.wsgi --bind 0.0.0.0:${PORT:-8000}", ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]),
         ("exec gunicorn shop.wsgi", ["gunicorn", "shop.wsgi"]),
-        ('"python manage.py runserver"', ["python", "manage.py", "runserver"]),
+        ("'/opt/my tools/run' fast", ["/opt/my tools/run", "fast"]),
         (
             "watchfiles --filter python 'celery -A shop worker' src",
             ["watchfiles", "--filter", "python", "celery -A shop worker", "src"],
@@ -150,6 +150,10 @@ def test_what_only_a_shell_can_do_is_left_to_it_with_the_reason(line: str, reaso
 )
 def test_its_program_is_recognised_all_the_same(line: str, program: list[str]) -> None:
     assert parse(line).expand(ENV, "/")[-1].argv == program
+
+
+def test_its_directory_is_known_all_the_same() -> None:
+    assert parse("cd backend && celery worker | tee log").expand(ENV, "/app")[-1].cwd == "/app/backend"
 
 
 @pytest.mark.parametrize("line", ["echo 'oops", 'echo "oops', "echo ${X:-1", "echo oops\\"])
