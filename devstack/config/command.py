@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devstack.config.words import Literal, Part, Variable, Word, merged
 from devstack.errors import DevstackError
 
 RESERVED = {
@@ -42,6 +41,93 @@ BUILTINS = {
 }  # fmt: skip
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+BLANKS = " \t\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    text: str
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`$name`, or `${name:-default}` with `operator` ":-" or "-"."""
+
+    name: str
+    quoted: bool = False
+    operator: str = ""
+    default: tuple[Literal | Variable, ...] = ()
+
+    def value(self, env: Mapping[str, str]) -> str | None:
+        """None when the default is to be taken."""
+        value = env.get(self.name)
+        if self.operator and (value is None or (self.operator == ":-" and not value)):
+            return None
+        return value or ""
+
+
+Part = Literal | Variable
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    parts: tuple[Part, ...]
+
+    def fields(self, env: Mapping[str, str]) -> list[str]:
+        """What the word becomes: an unquoted variable may give several words, or none."""
+        made: list[str] = []
+        current: list[str] | None = None
+
+        def add(text: str, split: bool) -> None:
+            nonlocal current
+            if not split:
+                current = [*(current or []), text]
+                return
+            for piece in re.findall(rf"[{BLANKS}]+|[^{BLANKS}]+", text):
+                if piece[0] not in BLANKS:
+                    current = [*(current or []), piece]
+                elif current is not None:
+                    made.append("".join(current))
+                    current = None
+
+        def take(parts: tuple[Part, ...], expanded: bool, quoted: bool) -> None:
+            for part in parts:
+                if isinstance(part, Literal):
+                    add(part.text, split=expanded and not (part.quoted or quoted))
+                    continue
+                value = part.value(env)
+                if value is None:
+                    take(part.default, True, quoted or part.quoted)
+                else:
+                    add(value, split=not (part.quoted or quoted))
+
+        take(self.parts, False, False)
+        if current is not None:
+            made.append("".join(current))
+        return made
+
+    def text(self, env: Mapping[str, str]) -> str:
+        """As the value of an assignment: never split."""
+
+        def join(parts: tuple[Part, ...]) -> str:
+            return "".join(
+                part.text
+                if isinstance(part, Literal)
+                else (join(part.default) if (v := part.value(env)) is None else v)
+                for part in parts
+            )
+
+        return join(self.parts)
+
+    @property
+    def plain(self) -> str:
+        """Its text when it holds neither quotes nor variables, else nothing."""
+        if len(self.parts) == 1 and isinstance(part := self.parts[0], Literal) and not part.quoted:
+            return part.text
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,3 +439,14 @@ def _loose(text: str) -> Word:
         return _Reader(text, "").word(value=True)
     except (_NeedsShell, DevstackError):
         return Word((Literal(text, True),))
+
+
+def merged(parts: list[Part]) -> tuple[Part, ...]:
+    made: list[Part] = []
+    for part in parts:
+        last = made[-1] if made else None
+        if isinstance(part, Literal) and isinstance(last, Literal) and last.quoted == part.quoted:
+            made[-1] = Literal(last.text + part.text, part.quoted)
+        else:
+            made.append(part)
+    return tuple(made)

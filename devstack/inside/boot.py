@@ -57,9 +57,10 @@ class Channel:
     def say(self, type: str, **fields: object) -> None:
         """Hand over one message; dropped when nobody reads for long. Callable from any thread and from signal handlers."""
         try:
-            if os.getpid() != self.pid or len(self.waiting) >= MAX_WAITING:
+            if os.getpid() != self.pid:
                 return
-            self.waiting.append(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n")
+            if len(self.waiting) < MAX_WAITING:
+                self.waiting.append(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n")
             while self.waiting and self.lock.acquire(False):  # Whoever holds the lock sends ours too.
                 try:
                     drained = self.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -287,47 +288,90 @@ def test_a_broken_channel_costs_the_program_nothing(tmp_path: Path, channel: str
 
 
 FLOOD = """
-import signal, sys, time, celery.signals as s
+import signal, sys, celery.signals as s
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 for n in range(20000):
-    s.celeryd_init.send(sender="n%d" % n)
+    s.celeryd_init.send(sender="n" * (n % 97))
 print("done", flush=True)
-sys.stdin.read()
-s.celeryd_init.send(sender="after")
+sys.stdin.readline()
+for n in range(3):
+    s.celeryd_init.send(sender="after")
 print("alive", flush=True)
 """
 
 
-def test_a_reader_that_sleeps_or_dies_never_stops_the_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("reader", ["sleeps", "dies"])
+def test_a_reader_that_sleeps_or_dies_never_stops_the_program(tmp_path: Path, reader: str, tcp: bool) -> None:
+    """What it could not say is dropped, never cut: with the reader awake again, whole lines arrive."""
     (tmp_path / "program.py").write_text(FLOOD)
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        child = subprocess.Popen(
+    environment = {**os.environ, "DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"}
+    server = socket.create_server(("127.0.0.1", 0))
+    if tcp:
+        environment["DEVSTACK_CHANNEL"] = f"tcp:{server.getsockname()[1]}:token"
+    with (
+        server,
+        subprocess.Popen(
             through_boot([], "script", "program.py"),
             cwd=tmp_path,
-            env={**os.environ, "DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"},
+            env=environment,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-        )
+        ) as child,
+    ):
         assert child.stdout
         assert child.stdin
-        with child.stdout, child.stdin:
-            theirs.close()
+        theirs.close()
+        if tcp:
+            ours.close()
+            ours, _ = server.accept()
+        with ours:
             assert child.stdout.readline() == b"done\n"  # Nobody has read a byte.
-            ours.close()  # The supervisor is gone, and SIGPIPE would kill.
-            child.stdin.close()
+            said = b""
+            if reader == "dies":
+                ours.close()  # As when devstack is gone; SIGPIPE would kill now.
+            else:
+                ours.settimeout(0.2)
+                with contextlib.suppress(TimeoutError):
+                    while chunk := ours.recv(1 << 20):
+                        said += chunk
+                ours.settimeout(30)
+            child.stdin.write(b"\n")
+            child.stdin.flush()
             assert child.stdout.readline() == b"alive\n"
             assert child.wait(30) == 0
+            if reader == "sleeps":
+                while chunk := ours.recv(1 << 20):
+                    said += chunk
+                lines = said.splitlines()[tcp:]
+                assert len(lines) < 20000
+                assert [json.loads(line)["type"] for line in lines][:2] == ["hello", "worker_starting"]
+                assert json.loads(lines[-1])["node"] == "after"
 
 
-def test_messages_cut_by_a_full_buffer_are_continued_not_garbled(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(FLOOD.replace("sys.stdin.read()", "time.sleep(float(sys.argv[1]))"))
-    with booted_program(tmp_path, "script", "program.py", "0.1") as child:
-        child.message("worker_starting")
-        child.end_of_line()
-        assert child.garbage == []
-        assert len(child.messages) > 100
+REUSES = """
+import os, socket, celery.signals as s
+os.closerange(3, 256)
+pairs = [socket.socketpair() for n in range(10)]
+s.celeryd_init.send(sender="x")
+for pair in pairs:
+    for end in pair:
+        end.setblocking(False)
+        try:
+            print(end.recv(100))
+        except BlockingIOError:
+            pass
+print("clean")
+"""
+
+
+def test_a_socket_that_got_the_number_of_a_closed_channel_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(REUSES)
+    done, said = run(through_boot([], "script", "program.py"), tmp_path)
+    assert (done.stdout, done.stderr) == (b"clean\n", b"")
+    assert [json.loads(line)["type"] for line in said] == ["hello"]
 
 
 def test_an_interrupted_program_ends_as_if_interrupted(tmp_path: Path) -> None:
