@@ -143,7 +143,8 @@ class Output:
         self._stamp: tuple[int, bytes] = (0, b"")
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._unfinished: dict[Source, int] = {}
+        self._unfinished: dict[Source, float] = {}
+        """Since when (loop time) each unfinished line has not grown."""
         self._sweeping = False
         self.open_line: Source | None = None
         """Whose unfinished line the cursor stands behind."""
@@ -181,27 +182,35 @@ class Output:
             self._write(self._interrupt(source) + prefixed(block, self._prefix(source.name)))
 
     def expect_prompt(self, source: Source) -> None:
-        self._unfinished[source] = source.lines.waiting
-        if not self._sweeping and self._loop:
-            self._sweeping = True
-            self._loop.call_later(PROMPT_AFTER, self._sweep)
+        """`source` has an unfinished line; show it unless it goes on soon."""
+        if self._loop:
+            self._unfinished[source] = self._loop.time()
+            self._sweep_in(PROMPT_AFTER)
 
     def close(self, within: float = 2.0) -> bool:
         """Finish the open line and wait for the reader to take everything; False when it did not in so many seconds."""
         self._write(self._interrupt(None))
         return self._writer is None or self._writer.close(within)
 
+    def _sweep_in(self, seconds: float) -> None:
+        if not self._sweeping and self._loop:
+            self._sweeping = True
+            self._loop.call_later(seconds, self._sweep)
+
     def _sweep(self) -> None:
-        """Show the unfinished lines that have not grown since the last look."""
+        """Show the unfinished lines that have not grown for PROMPT_AFTER."""
         self._sweeping = False
-        for source, before in list(self._unfinished.items()):
-            if source.lines.waiting == before:
+        assert self._loop
+        now = self._loop.time()
+        for source, since in list(self._unfinished.items()):
+            # One that came after the timer was set waits for the next look.
+            if now - since >= PROMPT_AFTER * 0.99:
                 del self._unfinished[source]
                 start = b"" if self.open_line is source else self._interrupt(source) + self._prefix(source.name)
                 self.open_line = source
                 self._write(start + source.lines.take())
-            else:
-                self.expect_prompt(source)
+        if self._unfinished:
+            self._sweep_in(PROMPT_AFTER - (now - min(self._unfinished.values())))
 
     def _interrupt(self, by: Source | None) -> bytes:
         if self.open_line is None or self.open_line is by:

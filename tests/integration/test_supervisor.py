@@ -225,3 +225,11 @@ def test_colours_mark_processes_and_never_bleed() -> None:
     stage.play()
     assert "\x1b[31mred\x1b[0m\n" in stage.text
     assert "\x1b[36mweb.1" in stage.text
+
+
+def test_half_lines_of_two_processes_stay_whole(tmp_path: Path) -> None:
+    """Each writes the second half of its line a moment after the first: longer than a chunk, shorter than a prompt."""
+    halves = "import time\nfor i in range(12):\n  print(f'<{i}', end='', flush=True); time.sleep(0.05); print('>', flush=True)"
+    stage = Stage(child("a", halves), child("b", halves))
+    stage.play()
+    assert stage.lines("a.1") == stage.lines("b.1") == [f"<{i}>" for i in range(12)]
