@@ -1,0 +1,38 @@
+"""What a suite measures: two sides of one metric, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`what` says in words what was timed; smaller is better."""
+
+    metric: str
+    what: str
+    ours: list[float]
+    peer: list[float]
+    peer_name: str
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ours) / median(self.peer)
+
+    def figures(self) -> dict[str, float | str | int]:
+        return {
+            "ours": round(median(self.ours), 4),
+            "peer": round(median(self.peer), 4),
+            "peer_name": self.peer_name,
+            "ratio": round(self.ratio, 4),
+            "runs": min(len(self.ours), len(self.peer)),
+        }
+
+    def table(self) -> str:
+        width = max(len("devstack"), len(self.peer_name))
+        rows = [f"{self.metric}: {self.what}", f"{'':{width}}  MEDIAN     MIN     MAX  RUNS"]
+        for name, times in (("devstack", self.ours), (self.peer_name, self.peer)):
+            spread = f"{median(times):5.2f} s {min(times):5.2f} s {max(times):5.2f} s"
+            rows.append(f"{name:{width}}  {spread}  {len(times):4}")
+        return "\n".join([*rows, f"ratio of the medians: {self.ratio:.2f}"])
