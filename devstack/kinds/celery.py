@@ -324,7 +324,7 @@ def _flower(argv: list[str], options_at: int, context: Context) -> Kind:
     elif tls:
         probe = ProbeSpec("tcp", {"host": host, "port": int(port)}, every=10.0)
     else:
-        probe = ProbeSpec("http", {"host": host, "port": int(port), "path": path}, every=10.0)
+        probe = ProbeSpec("http", {"host": host, "port": int(port), "path": path, "status": 200}, every=10.0)
     named = setting("address") or unix or _elsewhere(argv)
     return Kind(
         name="flower",

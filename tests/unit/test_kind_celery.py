@@ -206,7 +206,7 @@ def flower(line: str, **env: str) -> tuple[ProbeSpec, str, str]:
 
 
 def http(port: int = 5555, path: str = "/healthcheck", host: str = "127.0.0.1") -> ProbeSpec:
-    return ProbeSpec("http", {"host": host, "port": port, "path": path}, every=10.0)
+    return ProbeSpec("http", {"host": host, "port": port, "path": path, "status": 200}, every=10.0)
 
 
 def test_flower_is_asked_where_it_listens() -> None:
