@@ -59,17 +59,22 @@ class Channel:
         try:
             if os.getpid() != self.pid:
                 return
+            if len(self.waiting) >= MAX_WAITING:
+                self.send_waiting()  # The reader may be awake again.
             if len(self.waiting) < MAX_WAITING:
                 self.waiting.append(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n")
-            while self.waiting and self.lock.acquire(False):  # Whoever holds the lock sends ours too.
-                try:
-                    drained = self.drain()
-                finally:
-                    self.lock.release()
-                if not drained:
-                    return
+                self.send_waiting()
         except Exception:
             self.pid = -1
+
+    def send_waiting(self) -> None:
+        while self.waiting and self.lock.acquire(False):  # Whoever holds the lock sends ours too.
+            try:
+                drained = self.drain()
+            finally:
+                self.lock.release()
+            if not drained:
+                return
 
     def drain(self) -> bool:
         import _socket  # The program has `socket` by now: only `hello` is said before it imports Celery, see there.

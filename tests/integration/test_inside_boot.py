@@ -288,14 +288,15 @@ def test_a_broken_channel_costs_the_program_nothing(tmp_path: Path, channel: str
 
 
 FLOOD = """
-import signal, sys, celery.signals as s
+import signal, sys, time, celery.signals as s
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 for n in range(20000):
-    s.celeryd_init.send(sender="n" * (n % 97))
+    s.celeryd_init.send(sender="n" * (n % 970))
 print("done", flush=True)
 sys.stdin.readline()
-for n in range(3):
+for n in range(30):
     s.celeryd_init.send(sender="after")
+    time.sleep(0.01)
 print("alive", flush=True)
 """
 
@@ -308,6 +309,7 @@ def test_a_reader_that_sleeps_or_dies_never_stops_the_program(tmp_path: Path, re
     ours, theirs = socket.socketpair()
     environment = {**os.environ, "DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"}
     server = socket.create_server(("127.0.0.1", 0))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     if tcp:
         environment["DEVSTACK_CHANNEL"] = f"tcp:{server.getsockname()[1]}:token"
     with (
@@ -340,8 +342,6 @@ def test_a_reader_that_sleeps_or_dies_never_stops_the_program(tmp_path: Path, re
                 ours.settimeout(30)
             child.stdin.write(b"\n")
             child.stdin.flush()
-            assert child.stdout.readline() == b"alive\n"
-            assert child.wait(30) == 0
             if reader == "sleeps":
                 while chunk := ours.recv(1 << 20):
                     said += chunk
@@ -349,6 +349,8 @@ def test_a_reader_that_sleeps_or_dies_never_stops_the_program(tmp_path: Path, re
                 assert len(lines) < 20000
                 assert [json.loads(line)["type"] for line in lines][:2] == ["hello", "worker_starting"]
                 assert json.loads(lines[-1])["node"] == "after"
+            assert child.stdout.readline() == b"alive\n"
+            assert child.wait(30) == 0
 
 
 REUSES = """
