@@ -136,7 +136,8 @@ async def _unheard(subject: Subject, known: Known) -> Answer:
         return Answer(Health.NOT_YET, f"{alive}, and no broker is known to ask for its worker")
     try:
         node = known.node or await in_thread(lambda: _node_named(subject.launch.argv))
-        if node and (took := await in_thread(lambda: control.ping(node, PING))) is not None:
+        waits = PING if known.sentence else FIRST_PINGS
+        if node and (took := await in_thread(lambda: control.ping(node, waits))) is not None:
             known.node = node
             return _pong(known, f"{node} registered", took)
         if known.sentence:
