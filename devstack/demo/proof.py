@@ -69,6 +69,7 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        self._descendants: set[psutil.Process] = set()
         self._ready = ""
         self._news = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -84,6 +85,7 @@ class Up:
 
     def ctrl_c(self) -> int:
         """Press it, and wait for the exit code."""
+        self._remember()
         self._process.send_signal(signal.SIGINT)
         try:
             return self._process.wait(GONE_WITHIN)
@@ -92,25 +94,42 @@ class Up:
 
     def left(self) -> list[str]:
         """What still runs of all that was started."""
-        return [f"{' '.join(each.info['cmdline'] or ['?'])} (pid {each.pid})" for each in self._marked()]
+        return [f"{' '.join(each.info['cmdline'] or ['?'])} (pid {each.pid})" for each in self._alive()]
 
     def end(self) -> None:
         """Politely at first, then by force. Finds nothing to do after a clean end."""
+        import psutil
+
+        if self._process.poll() is None:
+            self._remember()
         for end in (self._process.terminate, self._process.kill):
             if self._process.poll() is None:
                 end()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(GONE_WITHIN)
-        for process in self._marked():
-            process.kill()
+        for process in self._alive():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._reader.join(5)
 
-    def _marked(self) -> list[psutil.Process]:
-        """Found by a variable in their environment, which children inherit, whatever else they do."""
+    def _remember(self) -> None:
+        """The descendants: Redis writes its title over its environment, so that the mark alone would miss it."""
         import psutil
 
-        found = psutil.process_iter(["cmdline", "environ"])
-        return [each for each in found if (each.info["environ"] or {}).get(MARK) == self._mark]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._descendants |= set(psutil.Process(self._process.pid).children(recursive=True))
+
+    def _alive(self) -> list[psutil.Process]:
+        import psutil
+
+        every = psutil.process_iter(["cmdline", "environ", "status"])
+        return [
+            each
+            for each in every
+            if (each in self._descendants or (each.info["environ"] or {}).get(MARK) == self._mark)
+            and each.pid != self._process.pid
+            and each.info["status"] != psutil.STATUS_ZOMBIE
+        ]
 
     def _read(self) -> None:
         assert self._process.stdout
