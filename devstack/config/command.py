@@ -1,147 +1,43 @@
-"""A command line as /bin/sh reads it, so far as no shell is needed: words, quotes, `$X`, `VAR=x cmd`, `cd dir &&`, `&&`, `;`.
+"""A command line in the part of the shell's language that Procfiles use, understood without a shell and so on every system.
 
-Rule 1: what is read here means the same as in /bin/sh (a property test compares the two); everything else is `needs_shell`, with its
-reason.
-Rule 2: nothing is expanded before `expand`, which is told the environment: each instance has its own PORT.
-Rule 3: with `needs_shell` the words are a best effort, good enough to recognise a program by, never to run it.
+    cd backend && A=1 export B="$X y" && exec celery -A ${APP:-shop} worker
+
+Rule 1: what is read here means what /bin/sh makes of it; a test compares the two on thousands of lines.
+Rule 2: all else is `needs_shell` (pipes, redirections, patterns, $(…), loops, builtins …), with the reason. Its segments are then a guess
+at what counts, good enough to recognise a program by.
+Rule 3: pure. Whether a directory or a program exists is for others to ask.
 """
 
 from __future__ import annotations
 
+import os.path
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from devstack.config.words import BLANKS, NAME, Parameter, Reader, Text, Word
 from devstack.errors import DevstackError
 
-RESERVED = {
-    "if",
-    "then",
-    "else",
-    "elif",
-    "fi",
-    "for",
-    "while",
-    "until",
-    "do",
-    "done",
-    "case",
-    "esac",
-    "{",
-    "}",
-    "!",
-    "[[",
-    "function",
-}
-BUILTINS = {
-    ".", ":", "alias", "bg", "break", "builtin", "command", "continue", "eval", "exit", "fg", "getopts", "hash", "jobs", "local",
-    "popd", "pushd", "read", "readonly", "return", "set", "shift", "source", "times", "trap", "type", "typeset", "ulimit", "umask",
-    "unalias", "unset", "wait",
-}  # fmt: skip
-ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-BLANKS = " \t\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    text: str
-    quoted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """`$name`, or `${name:-default}` with `operator` ":-" or "-"."""
-
-    name: str
-    quoted: bool = False
-    operator: str = ""
-    default: tuple[Literal | Variable, ...] = ()
-
-    def value(self, env: Mapping[str, str]) -> str | None:
-        """None when the default is to be taken."""
-        value = env.get(self.name)
-        if self.operator and (value is None or (self.operator == ":-" and not value)):
-            return None
-        return value or ""
-
-
-Part = Literal | Variable
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    parts: tuple[Part, ...]
-
-    def fields(self, env: Mapping[str, str]) -> list[str]:
-        """What the word becomes: an unquoted variable may give several words, or none."""
-        made: list[str] = []
-        current: list[str] | None = None
-
-        def add(text: str, split: bool) -> None:
-            nonlocal current
-            if not split:
-                current = [*(current or []), text]
-                return
-            for piece in re.findall(rf"[{BLANKS}]+|[^{BLANKS}]+", text):
-                if piece[0] not in BLANKS:
-                    current = [*(current or []), piece]
-                elif current is not None:
-                    made.append("".join(current))
-                    current = None
-
-        def take(parts: tuple[Part, ...], expanded: bool, quoted: bool) -> None:
-            for part in parts:
-                if isinstance(part, Literal):
-                    add(part.text, split=expanded and not (part.quoted or quoted))
-                    continue
-                value = part.value(env)
-                if value is None:
-                    take(part.default, True, quoted or part.quoted)
-                else:
-                    add(value, split=not (part.quoted or quoted))
-
-        take(self.parts, False, False)
-        if current is not None:
-            made.append("".join(current))
-        return made
-
-    def text(self, env: Mapping[str, str]) -> str:
-        """As the value of an assignment: never split."""
-
-        def join(parts: tuple[Part, ...]) -> str:
-            return "".join(
-                part.text
-                if isinstance(part, Literal)
-                else (join(part.default) if (v := part.value(env)) is None else v)
-                for part in parts
-            )
-
-        return join(self.parts)
-
-    @property
-    def plain(self) -> str:
-        """Its text when it holds neither quotes nor variables, else nothing."""
-        if len(self.parts) == 1 and isinstance(part := self.parts[0], Literal) and not part.quoted:
-            return part.text
-        return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One simple command: what stands between `&&` and `;`."""
-
-    raw: str
-    assignments: tuple[tuple[str, Word], ...]
-    words: tuple[Word, ...]
+_REDIRECTION = re.compile(r"[0-9]*(?:<<-|<<|<&|<>|<|>>|>&|>\||>)")
+_SAME_OUTPUT = re.compile(r"(?:1|2)?>&[12](?=[ \t\n;&|)]|$)")
+"""`2>&1`: nothing to do, for both go to one pipe anyway."""
+_OPERATOR = re.compile(r"&&|\|\||;;|[|&;()\n]")
+_OPENING = {"{", "!", "if", "then", "else", "elif", "while", "until", "do", "time"}
+_CLOSING = {"}", "fi", "done", "esac"}
+_KEYWORDS = _OPENING | _CLOSING | {"for", "case", "select", "function", "in", "[["}
+_BUILTINS = frozenset(
+    """
+    . : [ alias bg break builtin command continue declare echo enable eval exit fg getopts hash jobs kill let local popd printf pushd
+    pwd read readonly return set shift shopt source test times trap type typeset ulimit umask unalias unset wait
+    """.split()
+)
+"""Builtins that have no program of the same name, or one that behaves differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simple:
-    """A command ready to run: its words, the variables that it sets for itself, and where it runs."""
+    """One program to run. `env` holds what the command assigns, expanded, and nothing else."""
 
     argv: list[str]
     env: dict[str, str]
@@ -149,304 +45,232 @@ class Simple:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """What stands between two joiners, unexpanded. `raw` is its text, `raw_assignments` that of the `A=b` in front."""
+
+    raw: str
+    raw_assignments: str
+    assignments: tuple[tuple[str, Word], ...]
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """`joiners` stand between the segments ("&&" or ";"). `shell_reason` says which part only a shell can do."""
+    """`joiners` are the "&&" and ";" between the segments. `shell_reason` says what a shell is needed for."""
 
     text: str
     segments: tuple[Segment, ...]
-    joiners: tuple[str, ...] = ()
+    joiners: tuple[str, ...]
+    needs_shell: bool
     shell_reason: str = ""
-    where: str = field(default="", compare=False)
-
-    @property
-    def needs_shell(self) -> bool:
-        return bool(self.shell_reason)
 
     def expand(self, env: Mapping[str, str], cwd: str) -> list[Simple]:
-        """The simple commands, `cd` and `export` folded into those behind them. `env` is what $X means; `cwd` where the line starts."""
-        made: list[Simple] = []
-        exported: dict[str, str] = {}
+        """The programs in their order. `cd`, `export`, `exec` and assignments that stand alone are worked into those behind them.
+
+        None for a command that runs no program. A variable that is not there is empty, as in a shell.
+        """
+        variables, given, simples = dict(env), dict[str, str](), list[Simple]()
+        exported = set(env)
+
+        def assign(values: Mapping[str, str]) -> None:
+            variables.update(values)
+            given.update({name: value for name, value in values.items() if name in exported})
+
         for segment in self.segments:
-            known = {**env, **exported}
-            own = dict(exported)
+            known = {**variables, "PWD": cwd}
+            argv = [each for word in segment.words for each in word.fields(known)]
+            assigned: dict[str, str] = {}
             for name, word in segment.assignments:
-                own[name] = word.text({**known, **own})
-            argv = [text for word in segment.words for text in word.fields(known)]
+                assigned[name] = word.value({**known, **assigned})
             if argv[:1] == ["exec"]:
-                del argv[0]
-            if argv[:1] == ["cd"] and len(argv) == 2:
-                cwd = _joined(cwd, argv[1])
-            elif argv[:1] == ["export"]:
-                exported |= dict(each.split("=", 1) for each in argv[1:] if "=" in each)
-            elif argv:
-                made.append(Simple(argv, own, cwd))
-        return made
+                argv = argv[1:]
+            if not argv:
+                assign(assigned)
+            elif argv[0] == "cd" and len(argv) <= 2:
+                there = argv[1] if len(argv) == 2 else variables.get("HOME", "")
+                cwd = os.path.normpath(os.path.join(cwd, there))
+            elif argv[0] == "export":
+                for word in segment.words[1:]:
+                    name, value = word.assignment() or (word.value(known), None)
+                    exported.add(name)
+                    if value is not None:
+                        assign({name: value.value(known)})
+                    elif name in variables:
+                        assign({name: variables[name]})
+            else:
+                simples.append(Simple(argv, {**given, **assigned}, cwd))
+        return simples
+
+    def shell_text(self, last_argv: Sequence[str] | None) -> str:
+        """The line for `/bin/sh -c`, with its last program exchanged for `last_argv`; None keeps the line as it is.
+
+        The program takes the shell's place (`exec`), so that no sh stays between it and us. Not for a command that `needs_shell`: there
+        the last program cannot be cut out.
+        """
+        if last_argv is None:
+            return self.text
+        if self.needs_shell:
+            raise ValueError(f"cannot exchange the last program: {self.shell_reason}")
+        last = self.segments[-1]
+        text = "".join(f"{each.raw}{joiner} " for each, joiner in zip(self.segments, self._spaced, strict=False))
+        return text + " ".join(filter(None, [last.raw_assignments, "exec", shlex.join(last_argv)]))
+
+    @property
+    def _spaced(self) -> list[str]:
+        return [" &&" if each == "&&" else each for each in self.joiners]
 
 
 def parse(text: str, where: str = "") -> Command:
-    """Read a command line. DevstackError, with `where`, for one that no shell would take (a quote that does not end)."""
-    text = text.lstrip()
-    text = text if text.rstrip().endswith("\\") else text.rstrip()
-    reader = _Reader(text, where)
-    command = reader.command()
-    if command.needs_shell:
-        return Command(text, _best_effort(text), (), command.shell_reason, where)
-    return command
+    """DevstackError for what no shell would take: an unclosed quote, nothing on one side of `&&`."""
+    if "\0" in text:
+        raise DevstackError("the command holds a NUL character", fix="remove it", where=where)
+    text = _without_outer_quotes(text)
+    parser = _Parser(text, where)
+    parser.read()
+    joiners = parser.joiners[: max(0, len(parser.segments) - 1)]
+    return Command(text, tuple(parser.segments), tuple(joiners), bool(parser.reason), parser.reason)
 
 
-class _NeedsShell(Exception):
-    pass
+def _without_outer_quotes(text: str) -> str:
+    """A whole command in quotes, as some Procfiles have it, would be one program with blanks in its name: the quotes are dropped."""
+    bare = text.strip(BLANKS + "\n")
+    inside = bare[1:-1]
+    if len(bare) < 2 or bare[0] != bare[-1] or bare[0] not in "\"'" or bare[0] in inside or "\\" in inside:
+        return text
+    program, blank, _ = inside.partition(" ")
+    return inside if blank and program and "/" not in program else text
 
 
-class _Reader:
+class _Parser(Reader):
+    """Collects the segments on its way through the text."""
+
     def __init__(self, text: str, where: str) -> None:
-        self.text, self.where = text, where
-        self.at = 0
+        super().__init__(text, where)
+        self.segments: list[Segment] = []
+        self.joiners: list[str] = []
+        self._begin()
 
-    def command(self) -> Command:
-        segments: list[Segment] = []
-        joiners: list[str] = []
-        try:
-            while True:
-                segments.append(self.segment())
-                if not (joiner := self.joiner()):
-                    break
-                joiners.append(joiner)
-                if joiner == ";" and self.rest_is_blank():
-                    joiners.pop()
-                    break
-        except _NeedsShell as reason:
-            return Command(self.text, (), (), str(reason), self.where)
-        return Command(self.text, tuple(segments), tuple(joiners), "", self.where)
+    def _begin(self) -> None:
+        """A new segment starts here."""
+        self.words: list[Word] = []
+        self.assignments: list[tuple[str, Word]] = []
+        self.start = self.words_at = self.end = self.at
+        self.behind_a_pipe = False
 
-    def peek(self, length: int = 1) -> str:
-        return self.text[self.at : self.at + length]
-
-    def skip_blanks(self) -> None:
-        while self.peek() in (" ", "\t"):
-            self.at += 1
-
-    def rest_is_blank(self) -> bool:
-        self.skip_blanks()
-        return self.at >= len(self.text) or self.peek() == "#"
-
-    def joiner(self) -> str:
-        self.skip_blanks()
-        if self.peek() in ("", "#"):
-            return ""
-        if self.peek(2) == "&&":
-            self.at += 2
-            return "&&"
-        if self.peek() == ";" and self.peek(2) != ";;":
-            self.at += 1
-            return ";"
-        operator = self.peek(2) if self.peek(2) in ("||", ";;", ">>", "<<") else self.peek()
-        names = {"|": "a pipe", "&": "a command in the background", "<": "a redirection", ">": "a redirection"}
-        raise _NeedsShell(f"{names.get(operator[0], 'the operator')} ({operator})")
-
-    def segment(self) -> Segment:
-        self.skip_blanks()
-        start = self.at
-        assignments: list[tuple[str, Word]] = []
-        words: list[Word] = []
+    def read(self) -> None:
         while True:
             self.skip_blanks()
-            if self.peek() in ("", "&", ";", "|", "<", ">", "#"):
+            if not self.words and not self.assignments:
+                self.start = self.at
+            if not self.peek():
                 break
-            match = ASSIGNMENT.match(self.text, self.at)
-            if match and not words:
+            if self.peek() == "#":
+                newline = self.text.find("\n", self.at)
+                self.at = newline if newline >= 0 else len(self.text)
+            elif match := _SAME_OUTPUT.match(self.text, self.at):
+                self.at = self.end = match.end()
+            elif match := _REDIRECTION.match(self.text, self.at):
+                self.needs_shell(f"a redirection ({match[0]})")
                 self.at = match.end()
-                assignments.append((match[0][:-1], self.word(value=True)))
+                self.skip_blanks()
+                if self.peek() and not _OPERATOR.match(self.text, self.at):
+                    self.word()
+            elif match := _OPERATOR.match(self.text, self.at):
+                self._operator(match[0])
             else:
-                words.append(self.word(value=bool(match) and bool(words) and words[0].plain == "export"))
-        segment = Segment(self.text[start : self.at].strip(), tuple(assignments), tuple(words))
-        self.check(segment)
-        return segment
+                at, word = self.at, self.word()
+                if not self.behind_a_pipe:
+                    self._take(at, word)
+                    self.end = self.at
+        self._finish("")
+        if self.segments and not self.reason:
+            self._check_last(self.segments[-1])
 
-    def check(self, segment: Segment) -> None:
-        """Refuse what only a shell has: its own words, and assignments without a command."""
-        if not segment.words:
-            if segment.assignments:
-                raise _NeedsShell(
-                    "a variable for the commands behind it (write `export` or put it in front of the command)"
-                )
-            raise _NeedsShell("an operator without a command")
-        first = segment.words[0].plain
-        if first in RESERVED:
-            raise _NeedsShell(f"shell syntax ({first})")
-        if first in BUILTINS:
-            raise _NeedsShell(f"a command of the shell itself ({first})")
-        arguments = segment.words[1:]
-        if first == "cd" and (len(arguments) != 1 or arguments[0].plain.startswith("-") or segment.assignments):
-            raise _NeedsShell("a cd that is not `cd DIRECTORY`")
-        if first == "exec" and (not arguments or arguments[0].plain.startswith("-")):
-            raise _NeedsShell("an exec with options")
-        if first == "export" and (segment.assignments or not all(_assigns(word) for word in arguments)):
-            raise _NeedsShell("an export that is not `export NAME=VALUE`")
-
-    def word(self, *, value: bool = False) -> Word:
-        """One word from here. With `value` it is the value of an assignment: no globs there, and it may be empty."""
-        parts: list[Part] = []
-        if self.peek() == "~":
-            raise _NeedsShell("a home directory (~)")
-        while (char := self.peek()) not in ("", " ", "\t", "&", ";", "|", "<", ">"):
-            if char == "'":
-                parts.append(Literal(self.single_quoted(), True))
-            elif char == '"':
-                parts += self.double_quoted()
-            elif char == "$":
-                parts.append(self.variable(quoted=False))
-            elif char == "\\":
-                escaped = self.peek(2)[1:]
-                if not escaped:
-                    raise self.unfinished("a backslash at the end")
-                parts.append(Literal(escaped, True))
-                self.at += 2
-            else:
-                self.refuse(char, value)
-                parts.append(Literal(char))
-                self.at += 1
-        return Word(merged(parts))
-
-    def refuse(self, char: str, value: bool) -> None:
-        if char == "`":
-            raise _NeedsShell("a command inside the command (`…`)")
-        if char in "()":
-            raise _NeedsShell("parentheses")
-        if char == "\n":
-            raise _NeedsShell("several lines")
-        if char in "*?[" and not value:
-            raise _NeedsShell(f"a file name pattern ({char})")
-        if value and char in "~":
-            raise _NeedsShell("a home directory (~)")
-
-    def single_quoted(self) -> str:
-        end = self.text.find("'", self.at + 1)
-        if end < 0:
-            raise self.unfinished("a ' that does not end")
-        quoted, self.at = self.text[self.at + 1 : end], end + 1
-        return quoted
-
-    def double_quoted(self) -> list[Part]:
-        parts: list[Part] = [Literal("", True)]
-        self.at += 1
-        while (char := self.peek()) != '"':
-            if not char:
-                raise self.unfinished('a " that does not end')
-            if char == "$":
-                parts.append(self.variable(quoted=True))
-            elif char == "`":
-                raise _NeedsShell("a command inside the command (`…`)")
-            elif char == "\\" and self.peek(2)[1:] in ("$", "`", '"', "\\"):
-                parts.append(Literal(self.peek(2)[1:], True))
-                self.at += 2
-            else:
-                parts.append(Literal(char, True))
-                self.at += 1
-        self.at += 1
-        return parts
-
-    def variable(self, *, quoted: bool) -> Part:
-        following = self.peek(2)[1:]
-        if match := NAME.match(self.text, self.at + 1):
-            self.at = match.end()
-            return Variable(match[0], quoted)
-        if following == "{":
-            return self.braced(quoted=quoted)
-        if following == "(":
-            raise _NeedsShell("a command inside the command ($(…))")
-        if following and following in "@*#?-$!0123456789":
-            raise _NeedsShell(f"a variable of the shell itself (${following})")
-        if following == "'" and not quoted:
-            raise _NeedsShell("a quote with escapes ($'…')")
-        self.at += 1
-        return Literal("$", quoted)
-
-    def braced(self, *, quoted: bool) -> Part:
-        match = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:?-|\})").match(self.text, self.at)
-        if not match:
-            raise _NeedsShell("a variable that only a shell can work out (${…})")
-        self.at = match.end()
-        if match[2] == "}":
-            return Variable(match[1], quoted)
-        parts: list[Part] = []
-        while (char := self.peek()) != "}":
-            if not char:
-                raise self.unfinished("a ${ that does not end")
-            if char == "$":
-                parts.append(self.variable(quoted=quoted))
-            elif char in "'\"`\\*?[~" or (char == "\n"):
-                raise _NeedsShell("quotes or patterns inside ${…}")
-            else:
-                parts.append(Literal(char, quoted))
-                self.at += 1
-        self.at += 1
-        return Variable(match[1], quoted, match[2], merged(parts))
-
-    def unfinished(self, what: str) -> DevstackError:
-        return DevstackError(
-            "the command cannot be read",
-            why=f"it has {what}: {self.text}",
-            fix="close it, or write a backslash in front of it when it is meant as it stands",
-            where=self.where,
-        )
-
-
-def _assigns(word: Word) -> bool:
-    first = word.parts[0] if word.parts else None
-    return isinstance(first, Literal) and not first.quoted and bool(ASSIGNMENT.match(first.text))
-
-
-def _joined(cwd: str, directory: str) -> str:
-    """`cd directory` from cwd. Plain text: the paths are those of the system that the stack runs on."""
-    if re.match(r"([A-Za-z]:)?[\\/]", directory) or not cwd:
-        return directory
-    return f"{cwd.rstrip('/')}/{directory}".removesuffix("/.").replace("/./", "/")
-
-
-def _best_effort(text: str) -> tuple[Segment, ...]:
-    """The words of the last command of a line that only a shell can run; of a pipe its first part."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    lexer.commenters = "#"
-    try:
-        tokens = list(lexer)
-    except ValueError:
-        tokens = text.split()
-    commands: list[list[str]] = [[]]
-    skipping = False
-    for token in tokens:
-        if token in ("&&", "||", ";", "&", ";;"):
-            commands.append([])
-            skipping = False
-        elif token.startswith(("|", "<", ">")):
-            if commands[-1] and commands[-1][-1] in ("1", "2") and f"{commands[-1][-1]}{token}" in text:
-                commands[-1].pop()
-            skipping = True
-        elif not skipping and token not in ("(", ")"):
-            commands[-1].append(token)
-    *before, words = [each for each in commands if each] or [[]]
-    moves = tuple(Segment("cd", (), tuple(map(_loose, each))) for each in before if each[0] == "cd" and len(each) == 2)
-    assignments = []
-    while words and (match := ASSIGNMENT.match(words[0])):
-        assignments.append((match[0][:-1], Word((Literal(words.pop(0)[match.end() :], True),))))
-    return (*moves, Segment(text, tuple(assignments), tuple(map(_loose, words))))
-
-
-def _loose(text: str) -> Word:
-    """A word whose quotes are gone, with the variables that can be seen in it."""
-    try:
-        return _Reader(text, "").word(value=True)
-    except (_NeedsShell, DevstackError):
-        return Word((Literal(text, True),))
-
-
-def merged(parts: list[Part]) -> tuple[Part, ...]:
-    made: list[Part] = []
-    for part in parts:
-        last = made[-1] if made else None
-        if isinstance(part, Literal) and isinstance(last, Literal) and last.quoted == part.quoted:
-            made[-1] = Literal(last.text + part.text, part.quoted)
+    def _take(self, at: int, word: Word) -> None:
+        """One more word of the segment."""
+        literal = word.literal
+        if self.words:
+            if reason := word.shell_reason():
+                self.needs_shell(reason)
+            self.words.append(word)
+        elif assignment := word.assignment():
+            if assignment[0] in ("PWD", "OLDPWD", "IFS", "CDPATH"):
+                self.needs_shell(f"{assignment[0]}=")
+            self._check_value(assignment[1])
+            self.assignments.append(assignment)
+        elif literal in _KEYWORDS and not self.assignments:
+            self.needs_shell(f"the keyword {literal}")
+            if literal not in _OPENING | _CLOSING:
+                self.words.append(word)
         else:
-            made.append(part)
-    return tuple(made)
+            if literal in _BUILTINS or literal in _KEYWORDS:
+                self.needs_shell(f"the builtin {literal}")
+            elif literal and re.match(r"[A-Za-z_]\w*(\+=|\[)", literal):
+                self.needs_shell("an assignment that only some shells know")
+            elif reason := word.shell_reason():
+                self.needs_shell(reason)
+            self.words_at = at
+            self.words.append(word)
+
+    def _check_value(self, value: Word) -> None:
+        if reason := value.home_reason():
+            self.needs_shell(reason)
+        elif any(isinstance(each, Text) and not each.quoted and ":~" in each.text for each in value.parts):
+            self.needs_shell("~ inside a value")
+
+    def _operator(self, operator: str) -> None:
+        self.at += len(operator)
+        if operator == "\n" and not self.words and not self.assignments:
+            self._begin()
+        elif operator in ("&&", ";", "\n"):
+            self._finish(operator)
+        else:
+            self.needs_shell("a background command (&)" if operator == "&" else f"{operator}")
+            if operator in ("|", "||"):
+                self.behind_a_pipe = True
+            else:
+                self._finish(operator)
+
+    def _finish(self, operator: str) -> None:
+        """The segment ends with an operator, or with the text."""
+        if self.words or self.assignments:
+            raw, words_at = self.text[self.start : self.end], self.words_at if self.words else self.end
+            raw_assignments = self.text[self.start : words_at].strip(BLANKS + "\n") if self.assignments else ""
+            self.segments.append(Segment(raw, raw_assignments, tuple(self.assignments), tuple(self.words)))
+            self.joiners.append("&&" if operator == "&&" else ";")
+            if operator:
+                self._check_inner(self.segments[-1])
+        elif not self.reason and operator:
+            raise DevstackError(f"nothing stands before {operator} in the command", where=self.where)
+        elif not self.reason and self.joiners[-1:] == ["&&"]:
+            raise DevstackError("nothing stands behind && in the command", fix="remove the &&", where=self.where)
+        self._begin()
+
+    def _check_inner(self, segment: Segment) -> None:
+        self._check_builtin(segment)
+        if segment.words and segment.words[0].literal == "exec":
+            self.needs_shell("exec before the last command")
+
+    def _check_last(self, segment: Segment) -> None:
+        self._check_builtin(segment)
+        name = segment.words[0].literal if segment.words else "an assignment"
+        if len(self.segments) > 1 and (not segment.words or name in ("cd", "export")):
+            self.needs_shell(f"{name} at the end")
+
+    def _check_builtin(self, segment: Segment) -> None:
+        """The forms of `cd`, `export` and `exec` that are not read here."""
+        name, words = (segment.words[0].literal, segment.words[1:]) if segment.words else ("", ())
+        if name not in ("cd", "export", "exec"):
+            return
+        options = any((each.literal or "").startswith("-") for each in words[:1])
+        if options or (name != "exec" and segment.assignments) or (name == "cd" and len(words) > 1):
+            self.needs_shell(f"this form of {name}")
+        for word in words if name == "export" else ():
+            assignment = word.assignment()
+            if assignment is None:
+                if not NAME.fullmatch(word.literal or ""):
+                    self.needs_shell(f"this form of {name}")
+                continue
+            self._check_value(assignment[1])
+            if any(isinstance(each, Parameter) and not each.quoted for each in assignment[1].parts):
+                self.needs_shell("export of an unquoted variable")  # Versions of dash before 0.5.11 split it.

@@ -24,6 +24,7 @@ _SHELL_SETS = re.compile(
     r"IFS|PPID|OLDPWD|OPTIND|OPTARG|PS[1-4]|LINENO|RANDOM|SRANDOM|SECONDS|EPOCH\w*|E?UID|GROUPS|HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|SHELLOPTS|SHLVL|BASH\w*|DIRSTACK|FUNCNAME|PIPESTATUS|_"
 )
 """Variables that sh, or bash under that name, sets by itself. PWD is one too; `Command.expand` provides it."""
+_QUERY = re.compile(r"/[^/?]*\?")
 _ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]*\](?=:|$)")
 
 
@@ -62,6 +63,27 @@ class Word:
             return None
         rest = first.text[match.end() :]
         return match[1], Word((*((Text(rest, False),) if rest else ()), *self.parts[1:]))
+
+    def shell_reason(self) -> str:
+        """What in it only a shell can work out: a pattern, `{a,b}`, the home of another user; "" for nothing."""
+        url = False
+        for part in self.parts:
+            text = part.text if isinstance(part, Text) and not part.quoted else ""
+            # redis://host/0?ssl=1 and [::1]:8000 would be patterns only for files of the oddest names.
+            url = url or "://" in text
+            text = _ADDRESS.sub("", _QUERY.sub("/", text) if url else text)
+            if found := re.search(r"[*?[]", text):
+                return f"a pattern ({found[0]})"
+            if "{" in text and re.search(r",|\.\.", text):
+                return "{ } that some shells expand"
+        return self.home_reason()
+
+    def home_reason(self) -> str:
+        first = self.parts[0] if self.parts else None
+        if not isinstance(first, Text) or first.quoted or not first.text.startswith("~"):
+            return ""
+        ends = first.text == "~" and len(self.parts) == 1
+        return "" if ends or first.text.startswith("~/") else "~ of another user"
 
     def value(self, variables: Mapping[str, str]) -> str:
         """Expanded and not split, as in an assignment."""
@@ -139,8 +161,12 @@ class Reader:
 
         while (char := self.peek()) and char not in end:
             if char == "\\":
+                if quoted and end == "}":
+                    self.needs_shell("a backslash in a default")
                 escaped = self.text[self.at + 1 : self.at + 2]
                 self.at += 2
+                if escaped == "\n" and (quoted or self.peek() not in ("", *BLANKS)):
+                    self.needs_shell("a word over two lines")
                 if quoted and escaped not in ("$", "`", '"', "\\", "\n"):
                     add("\\" + escaped, True)
                 elif escaped != "\n":
@@ -161,7 +187,7 @@ class Reader:
                 parts += inner or (Text("", True),)
             elif char == "`":
                 self.needs_shell("a command in backquotes")
-                closed = self._closing("`")
+                closed = self._closing_escaped("`")
                 add(self.text[self.at : closed + 1], True)
                 self.at = closed + 1
             elif char == "$":
@@ -190,8 +216,8 @@ class Reader:
             self.needs_shell(f"${following}")
             self.at += 2
         else:
-            if not quoted and following in ("'", '"') and following:
-                self.needs_shell(f"${following}")
+            if not quoted:  # dash and bash differ about $"…", and about a $ at the end of a word that is split.
+                self.needs_shell(f"${following}".strip())
             self.at += 1
         return self.text[start : self.at]
 
@@ -205,7 +231,7 @@ class Reader:
             if self.peek() != "}":
                 raise self._unclosed("${", start)
             self.at += 1
-            if not quoted and (reason := default.shell_reason() if default.parts else ""):
+            if not quoted and (reason := default.shell_reason()):
                 self.needs_shell(reason)
             return self._parameter(name[0], operator[0], default, quoted)
         closed = self.text.find("}", start)
@@ -228,7 +254,7 @@ class Reader:
         self.at += 1
         while char := self.peek():
             if char in "'\"":
-                self.at = self._closing(char) if char == "'" else self._closing_double()
+                self.at = self._closing(char) if char == "'" else self._closing_escaped(char)
             elif char == "\\":
                 self.at += 1
             depth += (char == "(") - (char == ")")
@@ -243,10 +269,10 @@ class Reader:
             raise self._unclosed(quote, self.at)
         return closed
 
-    def _closing_double(self) -> int:
-        match = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL).match(self.text, self.at)
+    def _closing_escaped(self, quote: str) -> int:
+        match = re.compile(rf"{quote}(?:[^{quote}\\]|\\.)*{quote}", re.DOTALL).match(self.text, self.at)
         if not match:
-            raise self._unclosed('"', self.at)
+            raise self._unclosed(quote, self.at)
         return match.end() - 1
 
     def _unclosed(self, opening: str, at: int) -> DevstackError:
