@@ -1,0 +1,118 @@
+"""The watcher on real files."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from devstack.core import events as e
+from devstack.core.model import Service, Stack
+from devstack.runtime import watcher
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on POSIX")
+
+
+class Watched:
+    """A watcher of `root` that has begun to watch; `heard` are the events it told."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.heard: list[e.RestartAsked] = []
+        self.changed = asyncio.Event()
+
+    def tell(self, event: e.Event) -> None:
+        assert isinstance(event, e.RestartAsked)
+        self.heard.append(event)
+        self.changed.set()
+
+    async def begins(self) -> None:
+        """Save until it has seen one: how soon a watch is up is not ours to know."""
+        for attempt in range(200):
+            (self.root / "warm.py").write_text(f"x = {attempt}")
+            if await self.hears(within=0.2):
+                break
+        while await self.hears(within=0.3):
+            pass
+        self.heard.clear()
+
+    async def hears(self, within: float = 5.0) -> bool:
+        try:
+            await asyncio.wait_for(self.changed.wait(), within)
+        except TimeoutError:
+            return False
+        self.changed.clear()
+        return True
+
+
+def watching(root: Path, script: Callable[[Watched], Awaitable[None]]) -> list[e.RestartAsked]:
+    async def play() -> list[e.RestartAsked]:
+        stack = Stack.of([Service("worker", watch=(str(root),)), Service("web")])
+        watched = Watched(root)
+        said: list[str] = []
+        task = asyncio.create_task(watcher.watch(stack, root, watched.tell, said.append))
+        try:
+            await watched.begins()
+            await script(watched)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert not said
+        return watched.heard
+
+    return asyncio.run(play())
+
+
+def test_a_save_an_editors_rename_and_a_new_file_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+
+    async def script(watched: Watched) -> None:
+        (tmp_path / "shop" / "tasks.py").write_text("x = 1")
+        assert await watched.hears()
+        (tmp_path / "shop" / "tasks.py.tmp").write_text("x = 2")
+        (tmp_path / "shop" / "tasks.py.tmp").rename(tmp_path / "shop" / "tasks.py")
+        assert await watched.hears()
+
+    heard = watching(tmp_path, script)
+    assert {event.names for event in heard} == {("worker.1",)}
+    assert {event.why for event in heard} == {"shop/tasks.py changed"}
+
+
+def test_a_directory_that_appears_is_watched_with_what_it_brought(tmp_path: Path) -> None:
+    async def script(watched: Watched) -> None:
+        (tmp_path / "new" / "deep").mkdir(parents=True)
+        (tmp_path / "new" / "deep" / "a.py").write_text("x = 1")
+        assert await watched.hears()
+        for attempt in range(100):  # until the new watch is up
+            (tmp_path / "new" / "deep" / "b.py").write_text(f"x = {attempt}")
+            if await watched.hears(within=0.2):
+                return
+        raise AssertionError("the new directory is not watched")
+
+    assert watching(tmp_path, script)
+
+
+def test_caches_version_control_and_venvs_are_not_watched_and_other_files_do_not_count(tmp_path: Path) -> None:
+    for name in (".git", "node_modules/x", "__pycache__", "env/lib"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+
+    async def script(watched: Watched) -> None:
+        for name in (
+            ".git/a.py",
+            "node_modules/x/a.py",
+            "__pycache__/a.py",
+            "env/lib/a.py",
+            "notes.txt",
+            "db.sqlite3",
+            "a.pyc",
+        ):
+            (tmp_path / name).write_text("x = 1")
+        (tmp_path / "last.py").write_text("x = 1")
+        assert await watched.hears()
+
+    assert [event.why for event in watching(tmp_path, script)] == ["last.py changed"]
+    assert watcher.directories([str(tmp_path)]) == [str(tmp_path)]
