@@ -61,8 +61,12 @@ class Control:
             if self._app is None:
                 app = Celery("devstack", broker=self.address.url, set_as_current=False)
                 # Fail soon instead of trying for ever: whoever asks decides when to ask again.
-                limits = {"socket_timeout": 2, "socket_connect_timeout": 2, "max_retries": 0}
+                limits: dict[str, float] = {"socket_timeout": 2, "socket_connect_timeout": 2, "max_retries": 0}
                 limits |= {"interval_start": 0, "interval_step": 0, "interval_max": 0}
+                if self.address.url.startswith(("redis", "valkey", "sentinel")):
+                    # kombu waits for replies with BRPOP, a second at a time, and finishes the last one before it closes: an unanswered
+                    # ping of 50 ms took 1.1 s, and the next one was not heard (kombu 5.7; seen in MONITOR). Redis 6 takes fractions.
+                    limits["polling_interval"] = 0.05
                 app.conf.update(
                     broker_url=self.address.url,
                     broker_connection_timeout=2,
@@ -106,8 +110,7 @@ class Control:
         for last in (False, True):
             try:
                 app = self.app()
-                # A connection of its own for each question: after an unanswered one kombu still waits in a BRPOP of up to a second, and
-                # does not see the next reply before that is over (kombu 5.7 on Redis; seen in MONITOR).
+                # A connection of its own for each question: what an unanswered one left behind is gone with it.
                 with app.connection_for_write() as connection:
                     return app.control.broadcast(command, connection=connection, **options)
             except (ImportError, KeyError, ValueError) as error:
