@@ -1,132 +1,203 @@
-"""Which virtual environment a command belongs to, which program a word means, and how `inside/boot` gets in front of a Python program.
+"""Which Python a project's commands run on: its virtual environment, found without anybody activating it; and how a Python program is
+started through `inside/boot.py`.
 
-Rule 1: nobody has to activate anything: the project's venv is found and put first on the PATH.
-Rule 2: `boot` never guesses: what is not surely a Python program is started as it is, without a channel.
+Rule 1: the nearest environment counts: one beside the command, then Poetry's, then the one that is active.
+Rule 2: a program is run by the very interpreter that would have run it, with its flags in their place.
+Rule 3: what differs on Windows depends on `system`, never on where this runs.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
 NAMES = (".venv", "venv", "env")
 POETRY_WITHIN = 5.0
-PYTHON = re.compile(r"(python|pypy)[0-9.]*(\.exe)?", re.IGNORECASE)
-# Python's own options that take the next word when their value is not attached.
-WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
+_PYTHON = re.compile(r"(?:python|pypy)[0-9.]*w?(?:\.exe)?|py(?:\.exe)?", re.IGNORECASE)
+_BARE = re.compile(r"(?:python[0-9.]*|py)(?:\.exe)?", re.IGNORECASE)
+_WITH_VALUE = "WX"
+_NOT_THROUGH_BOOT = "chVx?"
+"""Flags after which there is no script, and -x, which would skip the first line of ours."""
+_MODULES = {"celery": "celery", "flower": "flower"}
+"""Launchers on Windows are .exe files without a shebang that could be read; those that we start are also modules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Venv:
-    """`bin` holds its programs; `source` says where it was found."""
-
     path: Path
     bin: Path
     source: str
 
 
 def find_venv(directories: Iterable[Path], environ: Mapping[str, str]) -> Venv | None:
-    """The venv in one of `directories`, nearest first; else the activated one (VIRTUAL_ENV); else Poetry's."""
+    """The environment of a project that lies in `directories`, the nearest first."""
     directories = list(directories)
     for directory in directories:
         for name in NAMES:
-            if venv := _venv(directory / name, f"{name} in {directory.name or directory}"):
-                return venv
-    if (active := environ.get("VIRTUAL_ENV")) and (venv := _venv(Path(active), "VIRTUAL_ENV")):
-        return venv
+            if found := _venv(directory / name, f"{name} in {directory}"):
+                return found
     for directory in directories:
-        if venv := _poetry(directory, environ):
-            return venv
-    return None
-
-
-def with_venv(env: Mapping[str, str], venv: Venv) -> dict[str, str]:
-    """The environment that activating it gives."""
-    path = os.pathsep.join([str(venv.bin), *filter(None, [env.get("PATH", os.defpath)])])
-    changed = {**env, "PATH": path, "VIRTUAL_ENV": str(venv.path)}
-    changed.pop("PYTHONHOME", None)
-    return changed
-
-
-def which(program: str, env: Mapping[str, str], cwd: str) -> str | None:
-    """The file that `program` means in `env` and `cwd`, as execvp would find it."""
-    if os.path.dirname(program):
-        found = os.path.normpath(os.path.join(cwd, program))
-        return found if os.path.isfile(found) and os.access(found, os.X_OK) else None
-    path = os.pathsep.join(os.path.join(cwd, entry) for entry in env.get("PATH", os.defpath).split(os.pathsep))
-    return shutil.which(program, path=path)
-
-
-def boot(argv: list[str], env: Mapping[str, str], cwd: str) -> list[str] | None:
-    """`argv` with inside/boot in front of its program; None when it is no Python program, or one without a script or module."""
-    if PYTHON.fullmatch(os.path.basename(argv[0])):
-        at = 1
-        while at < len(argv) and argv[at].startswith("-") and argv[at] not in ("-m", "-c", "-"):
-            if re.match(r"-[A-Za-z]*m$", argv[at]) and not argv[at].startswith("--"):
-                return None  # -um and the like: rare, and easily written as -u -m
-            at += 2 if argv[at] in WITH_VALUE else 1
-        if at >= len(argv) or argv[at] in ("-c", "-"):
-            return None
-        if argv[at] == "-m":
-            return [*argv[:at], BOOT, "module", *argv[at + 1 :]] if at + 1 < len(argv) else None
-        return [*argv[:at], BOOT, "script", *argv[at:]]
-    script = which(argv[0], env, cwd)
-    interpreter = _shebang(script) if script else None
-    return [*interpreter, BOOT, "script", str(script), *argv[1:]] if interpreter else None
+        if found := _poetrys(directory, environ):
+            return found
+    active = environ.get("VIRTUAL_ENV")
+    return _venv(Path(active), "VIRTUAL_ENV") if active else None
 
 
 def _venv(path: Path, source: str) -> Venv | None:
-    if not (path / "pyvenv.cfg").is_file():
-        return None
-    programs = next((path / name for name in ("bin", "Scripts") if (path / name).is_dir()), None)
-    return Venv(path, programs, source) if programs else None
+    """Only one that has a Python: `env` may be any directory, and an environment may have lost its interpreter."""
+    for scripts, python in (("bin", "python"), ("Scripts", "python.exe")):
+        if (path / scripts / python).is_file():
+            return Venv(path, path / scripts, source)
+    return None
 
 
-def _poetry(directory: Path, environ: Mapping[str, str]) -> Venv | None:
-    """The venv that Poetry keeps elsewhere. Asked only where a pyproject.toml speaks of Poetry, since the answer takes a second."""
+def _poetrys(directory: Path, environ: Mapping[str, str]) -> Venv | None:
+    """Poetry keeps environments in its cache, under a name that only it knows."""
     try:
-        if "[tool.poetry" not in (directory / "pyproject.toml").read_text("utf-8"):
+        if not re.search(r"^\s*\[tool\.poetry[.\]]", (directory / "pyproject.toml").read_text("utf-8"), re.MULTILINE):
             return None
-        poetry = shutil.which("poetry", path=environ.get("PATH"))
-        if poetry is None:
-            return None
-        done = subprocess.run(
+    except (OSError, UnicodeDecodeError):
+        return None
+    poetry = which("poetry", environ, str(directory))
+    if poetry is None:
+        return None
+    try:
+        ran = subprocess.run(
             [poetry, "env", "info", "-p"],
             cwd=directory,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=POETRY_WITHIN,
         )
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return _venv(Path(done.stdout.strip()), "poetry env info") if done.returncode == 0 and done.stdout.strip() else None
+    path = ran.stdout.strip()
+    return _venv(Path(path), "poetry env info") if ran.returncode == 0 and path else None
 
 
-def _shebang(script: str) -> list[str] | None:
-    """The Python that a console script names in its first line, with its flags.
+def with_venv(env: Mapping[str, str], venv: Venv) -> dict[str, str]:
+    """`env` as after activation."""
+    changed = {name: value for name, value in env.items() if name != "PYTHONHOME"}
+    first, rest = str(venv.bin), env.get("PATH", os.defpath)
+    if rest.split(os.pathsep)[0] != first:
+        changed["PATH"] = f"{first}{os.pathsep}{rest}" if rest else first
+    changed["VIRTUAL_ENV"] = str(venv.path)
+    return changed
 
-    pip writes `#!/bin/sh` and an `exec` in the second line when the path of the interpreter is too long or has spaces.
+
+def which(program: str, env: Mapping[str, str], cwd: str) -> str | None:
+    """The file that `program` names in that environment and directory."""
+    if os.path.dirname(program):
+        return shutil.which(os.path.join(cwd, program))
+    places = env.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(program, path=os.pathsep.join(os.path.join(cwd, place) for place in places))
+
+
+def at_home(argv: Sequence[str], env: Mapping[str, str], cwd: str, system: str) -> list[str]:
+    """On Windows a bare `python`, `python3` or `py` as the project's: an environment has no python3.exe there, and what is found instead
+    may be the alias of the store, which runs nothing."""
+    if system != "win32" or not argv or not _BARE.fullmatch(argv[0]):
+        return list(argv)
+    if argv[0].lower().startswith("py") and re.fullmatch(r"-\d[\d.]*(-\d+)?|-V:.*", "".join(argv[1:2])):
+        argv = [argv[0], *argv[2:]]  # `py -3.12` chooses among installed Pythons.
+    venv = env.get("VIRTUAL_ENV")
+    own = Path(venv, "Scripts", "python.exe") if venv else None
+    if own and own.is_file():
+        return [str(own), *argv[1:]]
+    return [which("python.exe", env, cwd) or argv[0], *argv[1:]]
+
+
+def boot(argv: Sequence[str], env: Mapping[str, str], cwd: str, system: str = "") -> list[str] | None:
+    """The words that run the same program through `inside/boot.py`; None when it is not a Python program that we can tell."""
+    if not argv:
+        return None
+    if _PYTHON.fullmatch(re.split(r"[/\\]", argv[0])[-1]):
+        return _with_boot(at_home(argv, env, cwd, system))
+    found = which(argv[0], env, cwd)
+    if found is None and system == "win32":
+        found = which(f"{argv[0]}.exe", env, cwd)
+    if found is None:
+        return None
+    if system == "win32" and found.lower().endswith(".exe"):
+        return _launcher(Path(found), argv[1:])
+    python = _shebang(Path(found), env, cwd)
+    return [*python, BOOT, "script", found, *argv[1:]] if python else None
+
+
+def _with_boot(argv: Sequence[str]) -> list[str] | None:
+    """`python [flags] X …` and `python [flags] -m M …`, read as Python's own getopt does: `-um celery`, `-Wd`, `-X dev`."""
+    at = 1
+    while at < len(argv):
+        word = argv[at]
+        if word == "--check-hash-based-pycs":
+            at += 2
+            continue
+        if word == "-" or word.startswith("--"):
+            return None
+        if not word.startswith("-"):
+            return [*argv[:at], BOOT, "script", *argv[at:]]
+        for i, flag in enumerate(word[1:], 1):
+            rest = word[i + 1 :]
+            if flag in _NOT_THROUGH_BOOT:
+                return None
+            if flag == "m":
+                module, after = (rest, at + 1) if rest else (argv[at + 1] if at + 1 < len(argv) else "", at + 2)
+                before = [word[:i]] if i > 1 else []
+                return [*argv[:at], *before, BOOT, "module", module, *argv[after:]] if module else None
+            if flag in _WITH_VALUE:
+                at += 0 if rest else 1
+                break
+        at += 1
+    return None
+
+
+def _launcher(path: Path, arguments: Sequence[str]) -> list[str] | None:
+    """`celery.exe worker` → `python.exe boot.py module celery worker`."""
+    module = _MODULES.get(path.stem.lower())
+    pythons = (path.with_name("python.exe"), path.parent.with_name("python.exe"))
+    python = next((each for each in pythons if each.is_file()), None)
+    return [str(python), BOOT, "module", module, *arguments] if module and python else None
+
+
+def _shebang(path: Path, env: Mapping[str, str], cwd: str) -> list[str] | None:
+    """The interpreter and its flags that a script asks for, if that is Python.
+
+    Where the path of the interpreter has blanks or is too long, installers write a script for sh that is Python too:
+    `#!/bin/sh`, then `'''exec' "/a path/python" "$0" "$@"`. uv's relocatable form has a `"$(dirname …)"/'python'` there.
     """
     try:
-        with open(script, "rb") as file:
-            head = file.read(1024).decode("utf-8", "replace").split("\n")
+        with path.open("rb") as file:
+            first, second = (os.fsdecode(file.readline(4096)).rstrip() for _ in range(2))
     except OSError:
         return None
-    if not head[0].startswith("#!"):
+    if not first.startswith("#!"):
         return None
-    words = head[0][2:].split()
-    if (
-        words[:1] == ["/bin/sh"]
-        and len(head) > 1
-        and (match := re.match(r"""'''exec' "?([^"]+?)"? "\$0" "\$@\"""", head[1]))
-    ):
-        words = [match[1]]
-    return words if words and PYTHON.fullmatch(os.path.basename(words[0])) and os.path.isabs(words[0]) else None
+    if re.fullmatch(r"#!\s*/bin/(ba)?sh", first) and second.startswith("'''exec' "):
+        second = second[len("'''exec' ") :]
+        if second.startswith('"$(dirname '):
+            name = re.search(r"/'?([^/'\"$ ]+)'? \"\$0\"", second)
+            return [str(path.resolve().with_name(name[1]))] if name else None
+        try:
+            words = shlex.split(second)
+        except ValueError:
+            return None
+        words = words[: words.index("$0")] if "$0" in words else words
+    else:
+        # The system passes all that follows the interpreter as one word.
+        words = first[2:].strip().split(None, 1)
+        if words and os.path.basename(words[0]) == "env":
+            words = words[1].split() if len(words) > 1 else []
+            words = words[1:] if words[:1] == ["-S"] else words
+            found = which(words[0], env, cwd) if words else None
+            words = [found, *words[1:]] if found else []
+    return words if words and _PYTHON.fullmatch(os.path.basename(words[0])) else None

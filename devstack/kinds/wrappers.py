@@ -1,136 +1,134 @@
-"""What stands in front of the program that counts: `uv run`, `poetry run`, `env A=b`, and reloaders whose work devstack does itself.
+"""Programs that run another one: `uv run celery …`, `env A=b celery …`, `watchmedo auto-restart … -- celery …`.
 
-Rule 1: `prefix + argv` is what runs; a reloader (`watchmedo auto-restart`, `watchfiles`) is in neither.
-Rule 2: an option that we do not know ends the reading: then nothing is unwrapped, and the command runs as it stands.
+Rule 1: `prefix + argv` is what runs; the prefix is kept word by word.
+Rule 2: a reloader is no part of it: devstack restarts the program itself, and two reloaders would restart it twice.
+Rule 3: what is not understood is left where it is, as the program.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from devstack.errors import DevstackError
 
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """`reloader` is the name of the reloader that was taken off, if there was one."""
-
     prefix: list[str]
     argv: list[str]
     reloader: str = ""
+    """The reload wrapper that was left out, by name."""
 
 
-# Options that take a word, by wrapper; all others of theirs are flags, or carry their value behind a "=".
-UV = {"--with", "--with-editable", "--with-requirements", "--extra", "--group", "--only-group", "--no-group", "--env-file", "--index-url",
-      "--index", "-p", "--python", "--package", "--project", "--directory", "-C", "--config-file", "--cache-dir"}  # fmt: skip
-WITH_VALUE = {
-    "uv": UV,
-    "poetry": {"-C", "--directory", "-P", "--project"},
-    "pipenv": {"--pypi-mirror"},
-    "pdm": {"-p", "--project", "-s", "--site-packages"},
-    "rye": {"--pyproject"},
-    "hatch": {"-e", "--env"},
-    "env": {"-u", "--unset", "-C", "--chdir"},
-    "nice": {"-n", "--adjustment"},
-    "time": {"-f", "-o"},
-    "dotenv": {"-f", "--file", "-q", "--quote"},
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """`values` are its options that take the next word; `verb` stands in front of the program (`run`)."""
+
+    values: frozenset[str] = frozenset()
+    verb: str = ""
+
+
+def _runner(values: str = "", verb: str = "") -> _Runner:
+    return _Runner(frozenset(values.split()), verb)
+
+
+_UV = """
+--extra --no-extra --group --no-group --only-group --no-editable-package --env-file -w --with --with-editable --with-requirements --package
+--python-platform --index --default-index -i --index-url --extra-index-url -f --find-links --index-strategy --keyring-provider -P
+--upgrade-package --upgrade-group --resolution --prerelease --prerelease-package --fork-strategy --exclude-newer --exclude-newer-package
+--no-sources-package --reinstall-package --link-mode -C --config-setting --config-settings-package --no-build-isolation-package
+--no-build-package --no-binary-package --cache-dir --refresh-package -p --python --color --allow-insecure-host --directory --project
+--config-file
+"""
+_RUNNERS = {
+    "uv": _runner(_UV, "run"),
+    "poetry": _runner("-C --directory -P --project", "run"),
+    "pipenv": _runner("--python --pypi-mirror", "run"),
+    "pdm": _runner("-p --project -c --config -e --env-file", "run"),
+    "rye": _runner("--pyproject", "run"),
+    "hatch": _runner("-e --env -p --project --data-dir --cache-dir --config", "run"),
+    "dotenv": _runner("-f --file -q --quote -e --export", "run"),
+    "env": _runner("-u --unset -C --chdir"),
+    "nice": _runner("-n --adjustment"),
+    "time": _runner("-f --format -o --output"),
+    "nohup": _runner(),
+    "ddtrace-run": _runner(),
+    "newrelic-admin": _runner(verb="run-program"),
 }
-RUNNERS = {"uv", "poetry", "pipenv", "pdm", "rye", "hatch", "dotenv"}
-ELSEWHERE = {"--directory", "-C", "--chdir"}
-"""Options that change the directory: what a path behind them means is not ours to guess."""
-WATCHMEDO_VALUE = {"-d", "--directory", "-p", "--pattern", "--patterns", "-i", "--ignore-pattern", "--ignore-patterns", "--interval",
-                   "--signal", "--kill-after", "--debounce-interval"}  # fmt: skip
-WATCHFILES_VALUE = {
-    "--filter",
-    "--args",
-    "--target-type",
-    "--ignore-paths",
-    "--sigint-timeout",
-    "--grace-period",
-    "--sigkill-timeout",
-}
+"""Options read off the --help of uv 0.13, python-dotenv 1.2 and the manuals of the others."""
+_UP_TO_DASHES = {"doppler", "op", "infisical", "dotenvx", "aws-vault", "chamber", "mise"}
+"""They fetch secrets or tools, have many options, and end them with `--`."""
+_WATCHMEDO = _runner(
+    "-d --directory -p --pattern --patterns -i --ignore-pattern --ignore-patterns --interval --timeout --signal --kill-after"
+    " --debounce-interval"
+)
+_WATCHFILES = _runner(
+    "--ignore-paths --target-type --filter --args --verbosity --sigint-timeout --grace-period --sigkill-timeout"
+)
 
 
-def unwrap(argv: list[str]) -> Unwrapped:
-    """Take wrapper after wrapper off, until the program that counts is first."""
-    prefix: list[str] = []
-    reloader = ""
-    while True:
-        at = _behind(argv)
-        if at is not None and at < len(argv):
-            prefix, argv = prefix + argv[:at], argv[at:]
-        elif inner := _reloaded(argv):
-            reloader = reloader or _name(argv[0])
-            argv = inner
-        else:
-            return Unwrapped(prefix, argv, reloader)
-
-
-def _behind(argv: list[str]) -> int | None:
-    """Index of the command behind the wrapper that `argv` starts with."""
-    name = _name(argv[0])
-    if name not in WITH_VALUE:
-        return None
-    at = _options(argv, 1, WITH_VALUE[name])
-    if at is None:
-        return None
-    if name in RUNNERS:
-        if at >= len(argv) or argv[at] != "run":
-            return None
-        at = _options(argv, at + 1, WITH_VALUE[name])
-    elif name == "env":
-        while at < len(argv) and re.match(r"[A-Za-z_]\w*=", argv[at]):
-            at += 1
-    if at is None or ELSEWHERE & set(argv[:at]):
-        return None
-    return at
-
-
-def _options(argv: list[str], at: int, with_value: set[str]) -> int | None:
-    while at < len(argv) and argv[at].startswith("-"):
-        if argv[at] == "--":
-            return at + 1
-        if argv[at] in ("-m", "--module"):
-            return None
-        at += 2 if argv[at] in with_value else 1
-    return at
-
-
-def _reloaded(argv: list[str]) -> list[str] | None:
-    """The command that a reloader restarts."""
-    find: dict[str, Callable[[list[str]], list[str] | None]] = {"watchmedo": _watchmedo, "watchfiles": _watchfiles}
-    if (inner := find.get(_name(argv[0]))) is not None:
-        return inner(argv)
-    if argv[1:3] == ["-m", "watchfiles"]:
-        return _watchfiles(argv[2:])
-    return None
-
-
-def _watchmedo(argv: list[str]) -> list[str] | None:
-    if argv[1:2] != ["auto-restart"]:
-        return None
-    if "--" in argv:
-        return argv[argv.index("--") + 1 :] or None
-    at = _options(argv, 2, WATCHMEDO_VALUE)
-    return argv[at:] or None if at is not None else None
-
-
-def _watchfiles(argv: list[str]) -> list[str] | None:
-    """`watchfiles [options] 'celery -A shop worker' [paths]`. A target that is a function (`shop.main`) is no command."""
-    at = _options(argv, 1, WATCHFILES_VALUE)
-    if at is None or at >= len(argv) or ("--target-type" in argv[:at] and "function" in argv[:at]):
-        return None
-    try:
-        words = shlex.split(argv[at])
-    except ValueError as error:
-        raise DevstackError("the command of watchfiles cannot be read", why=f"{error}: {argv[at]}") from None
-    if len(words) == 1 and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", words[0]):
-        return None
-    return words or None
+def unwrap(argv: Sequence[str]) -> Unwrapped:
+    """Takes the wrappers off, one after the other."""
+    prefix, rest, reloader = list[str](), list(argv), ""
+    while rest:
+        name = _name(rest[0])
+        inner = _reloaded(name, rest)
+        if inner:
+            rest, reloader = inner, reloader or name
+            continue
+        at = _program_at(name, rest)
+        if at is None or at >= len(rest):
+            break
+        wrapper, rest = rest[:at], rest[at:]
+        if name == "uv" and (module := {"-m", "--module"}.intersection(wrapper)):
+            wrapper, rest = [each for each in wrapper if each not in module], ["python", "-m", *rest]
+        prefix += wrapper
+    return Unwrapped(prefix, rest, reloader)
 
 
 def _name(word: str) -> str:
     return re.sub(r"(?i)\.exe$", "", re.split(r"[/\\]", word)[-1])
+
+
+def _program_at(name: str, argv: Sequence[str]) -> int | None:
+    """Index of the program that `argv` wraps; None when it wraps none."""
+    if name in _UP_TO_DASHES:
+        return argv.index("--") + 1 if "--" in argv else None
+    runner = _RUNNERS.get(name)
+    if runner is None:
+        return None
+    at = _past_options(argv, 1, runner.values)
+    if runner.verb:
+        if argv[at : at + 1] != [runner.verb]:
+            return None
+        at = _past_options(argv, at + 1, runner.values)
+    if name == "env":
+        while at < len(argv) and re.match(r"\w+=", argv[at]):
+            at += 1
+    return at
+
+
+def _past_options(argv: Sequence[str], at: int, values: frozenset[str]) -> int:
+    while at < len(argv) and argv[at].startswith("-"):
+        if argv[at] == "--":
+            return at + 1
+        at += 2 if argv[at] in values else 1
+    return at
+
+
+def _reloaded(name: str, argv: Sequence[str]) -> list[str] | None:
+    """The program that a reload wrapper runs."""
+    if name == "watchmedo" and argv[1:2] == ["auto-restart"]:
+        return list(argv[_past_options(argv, 2, _WATCHMEDO.values) :])
+    if name != "watchfiles":
+        return None
+    at = _past_options(argv, 1, _WATCHFILES.values)
+    target = argv[at] if at < len(argv) else ""
+    function = re.fullmatch(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)+", target) and not target.endswith((".py", ".sh"))
+    if function and not any(each.endswith("command") for each in argv[1:at]):
+        return None  # It imports and calls that: there is no command to run in its place.
+    try:
+        return shlex.split(target)
+    except ValueError:
+        return None
