@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from honcho.environ import parse_procfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,3 +165,24 @@ def test_any_text_is_read_or_refused_with_its_place(content: str) -> None:
 def test_any_bytes_are_decoded_or_refused_with_their_place(data: bytes) -> None:
     error = problem(lambda: text.decode(data, "Procfile"))
     assert error is None or (error.what and error.where.startswith("Procfile"))
+
+
+NAMES = st.text("ab1_-", min_size=1, max_size=3)
+COMMANDS = (
+    st.text("ab $#:'=.-/\t", min_size=1, max_size=8).map(str.strip).filter(lambda text: text and text[0] not in "\"'")
+)
+
+
+@given(
+    st.lists(
+        st.tuples(NAMES, st.sampled_from([": ", ":", ":   "]), COMMANDS),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda each: each[0],
+    )
+)
+def test_what_honcho_accepts_we_read_as_honcho_does(lines: list[tuple[str, str, str]]) -> None:
+    content = "\n".join("".join(line) for line in lines)
+    theirs = parse_procfile(content).processes
+    ours, _ = procfile.parse(content)
+    assert {entry.name: entry.command for entry in ours} == dict(theirs)
