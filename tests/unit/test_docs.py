@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +135,10 @@ def test_what_contributing_says_about_the_folders_is_all_there_is() -> None:
 def test_the_changelog_speaks_of_this_version() -> None:
     headings = re.findall(r"^## \[([^\]]+)\]", text("CHANGELOG.md"), re.M)
     assert headings[0] in ("Unreleased", devstack.__version__)
+
+
+def test_what_the_code_knows_stands_in_the_documents() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "docs.py"), "--check"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,8 +11,6 @@ from devstack.config.settings import Settings
 from devstack.core.model import ProbeSpec
 from devstack.errors import DevstackError
 
-README = Path(__file__).parents[2] / "README.md"
-
 
 def parse(content: str) -> Settings:
     return settings.parse(content, "devstack.toml")
@@ -201,9 +199,3 @@ def test_lines_are_found_around_long_strings() -> None:
     found = parse('formation = """\nport = 1\n[redis]\n"""\nport = 2\n[redis] # here\npersist = true\n')
     assert found.sources[("port",)] == "devstack.toml:5"
     assert found.sources[("redis", "persist")] == "devstack.toml:7"
-
-
-def test_the_reference_in_the_readme_is_the_schema() -> None:
-    content = README.read_text("utf-8")
-    block = content.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert block.strip() == settings.reference().strip(), "run: python scripts/docs.py, or paste settings.reference()"
