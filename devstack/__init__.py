@@ -8,7 +8,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
   config/   procfile env settings load command words environment explain interpreter launching options order places service
             shapes suggest text toml
             text → one validated Project; where each value came from
-  kinds/    redis django celery servers node wrappers
+  kinds/    redis django celery servers node web wrappers arguments
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat control ports resp
             one question per file; what two of them share

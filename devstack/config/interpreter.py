@@ -17,14 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from devstack.kinds.arguments import is_python, python_program
+
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
 NAMES = (".venv", "venv", "env")
 POETRY_WITHIN = 5.0
-_PYTHON = re.compile(r"(?:python|pypy)[0-9.]*w?(?:\.exe)?|py(?:\.exe)?", re.IGNORECASE)
 _BARE = re.compile(r"(?:python[0-9.]*|py)(?:\.exe)?", re.IGNORECASE)
-_WITH_VALUE = "WX"
-_NOT_THROUGH_BOOT = "chVx?"
-"""Flags after which there is no script, and -x, which would skip the first line of ours."""
 _MODULES = {"celery": "celery", "flower": "flower"}
 """Launchers on Windows are .exe files without a shebang that could be read; those that we start are also modules."""
 
@@ -121,8 +119,10 @@ def boot(argv: Sequence[str], env: Mapping[str, str], cwd: str, system: str = ""
     """The words that run the same program through `inside/boot.py`; None when it is not a Python program that we can tell."""
     if not argv:
         return None
-    if _PYTHON.fullmatch(re.split(r"[/\\]", argv[0])[-1]):
-        return _with_boot(at_home(argv, env, cwd, system))
+    if is_python(argv[0]):
+        argv = at_home(argv, env, cwd, system)
+        ran = python_program(argv)
+        return [argv[0], *ran.flags, BOOT, ran.how, ran.what, *ran.arguments] if ran else None
     found = which(argv[0], env, cwd)
     if found is None and system == "win32":
         found = which(f"{argv[0]}.exe", env, cwd)
@@ -132,33 +132,6 @@ def boot(argv: Sequence[str], env: Mapping[str, str], cwd: str, system: str = ""
         return _launcher(Path(found), argv[1:])
     python = _shebang(Path(found), env, cwd)
     return [*python, BOOT, "script", found, *argv[1:]] if python else None
-
-
-def _with_boot(argv: Sequence[str]) -> list[str] | None:
-    """`python [flags] X …` and `python [flags] -m M …`, read as Python's own getopt does: `-um celery`, `-Wd`, `-X dev`."""
-    at = 1
-    while at < len(argv):
-        word = argv[at]
-        if word == "--check-hash-based-pycs":
-            at += 2
-            continue
-        if word == "-" or word.startswith("--"):
-            return None
-        if not word.startswith("-"):
-            return [*argv[:at], BOOT, "script", *argv[at:]]
-        for i, flag in enumerate(word[1:], 1):
-            rest = word[i + 1 :]
-            if flag in _NOT_THROUGH_BOOT:
-                return None
-            if flag == "m":
-                module, after = (rest, at + 1) if rest else (argv[at + 1] if at + 1 < len(argv) else "", at + 2)
-                before = [word[:i]] if i > 1 else []
-                return [*argv[:at], *before, BOOT, "module", module, *argv[after:]] if module else None
-            if flag in _WITH_VALUE:
-                at += 0 if rest else 1
-                break
-        at += 1
-    return None
 
 
 def _launcher(path: Path, arguments: Sequence[str]) -> list[str] | None:
@@ -200,4 +173,4 @@ def _shebang(path: Path, env: Mapping[str, str], cwd: str) -> list[str] | None:
             words = words[1:] if words[:1] == ["-S"] else words
             found = which(words[0], env, cwd) if words else None
             words = [found, *words[1:]] if found else []
-    return words if words and _PYTHON.fullmatch(os.path.basename(words[0])) else None
+    return words if words and is_python(words[0]) else None

@@ -1,59 +1,79 @@
-"""Django's manage.py: the development server, and the commands that run once (migrate and its like)."""
+"""manage.py and django-admin: the development server, and the commands that run and end.
+
+runserver leaves on the INT that Ctrl-C sends to all its processes: then atexit functions run and it exits 0. On a TERM its reloader kills
+the process that serves (measured with Django 5.2), and without a reloader there is nothing that handles it.
+"""
 
 from __future__ import annotations
 
 import re
 
-from devstack.core.model import ProbeSpec
 from devstack.kinds import Context, Kind
-from devstack.kinds.servers import address, web
+from devstack.kinds.arguments import option, program
+from devstack.kinds.web import Address, at, server
 
-ONE_SHOTS = {
-    "migrate", "makemigrations", "collectstatic", "loaddata", "createcachetable", "check", "compilemessages", "createsuperuser", "flush",
-    "clearsessions", "compress", "migrate_schemas", "setup_periodic_tasks", "test",
-}  # fmt: skip
-SERVERS = {"runserver", "runserver_plus", "runsslserver", "testserver"}
-ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:]+\]|[^:]+):)?(?P<port>\d+)")
+PROGRAMS = {"manage.py", "manage", "django-admin", "django-admin.py", "django"}
+SERVERS = {"runserver", "runserver_plus"}
+ONE_SHOTS = frozenset(
+    {
+        *(
+            "check",
+            "clearsessions",
+            "collectstatic",
+            "compilemessages",
+            "compress",
+            "createcachetable",
+            "createsuperuser",
+        ),
+        *(
+            "dumpdata",
+            "flush",
+            "loaddata",
+            "makemessages",
+            "makemigrations",
+            "migrate",
+            "migrate_schemas",
+            "optimizemigration",
+        ),
+        *("showmigrations", "sqlmigrate", "sync_translation_fields", "test"),
+    }
+)
+"""Of Django itself and of widespread apps. A command that is not known may run for ever, so nothing waits for it to end."""
+
+_ADDRESS = re.compile(
+    r"(?:(?P<host>\d{1,3}(?:\.\d{1,3}){3}|\[[a-fA-F0-9:]+\]|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*):)?(?P<port>\d+)"
+)
+"""As in django.core.management.commands.runserver."""
+_NUMBERS = {"-v", "--verbosity", "--reloader-interval", "--truncate-sql", "--threads"}
+"""Options whose value could be taken for a port."""
 
 
 def recognise(argv: list[str], context: Context) -> Kind | None:
-    found = command(argv)
-    if found is None:
+    name, words = program(argv)
+    if name not in PROGRAMS or not words:
         return None
-    name, arguments = found
-    if name in SERVERS:
-        return _server(name, arguments)
-    if name in ONE_SHOTS:
-        return Kind(f"django {name}", "oneshot", after=("redis",), ready_within=None, oneshot=True)
-    return Kind("django command", watch=True)
+    command, rest = words[0], words[1:]
+    if command in SERVERS:
+        return _server(command, rest, context)
+    if command in ONE_SHOTS:
+        return Kind(name=command, role="oneshot", after=("redis",), ready_within=None, oneshot=True)
+    return Kind(name="django command")
 
 
-def command(argv: list[str]) -> tuple[str, list[str]] | None:
-    """The management command and its words: of `python x/manage.py …`, `./manage.py …`, `django-admin …`, `python -m django …`."""
-    for at, word in enumerate(argv):
-        name = re.split(r"[/\\]", word)[-1]
-        if name in ("manage.py", "django-admin", "django-admin.py", "django-admin.exe"):
-            rest = argv[at + 1 :]
-            break
-        if word == "-m" and argv[at + 1 : at + 2] == ["django"]:
-            rest = argv[at + 2 :]
-            break
-        if at and not word.startswith("-") and argv[at - 1] not in ("-W", "-X"):
-            return None
-    else:
-        return None
-    return (rest[0], rest[1:]) if rest and not rest[0].startswith("-") and rest[0] != "celery" else None
+def _server(command: str, words: list[str], context: Context) -> Kind:
+    return server(
+        command,
+        _address(words),
+        context,
+        tls=option(words, "--cert", "--cert-file") is not None,
+        watch="--noreload" in words,
+        stop_signal="INT",
+    )
 
 
-def _server(name: str, arguments: list[str]) -> Kind:
-    host, port = "::1" if "-6" in arguments else "127.0.0.1", 8000
-    if where := next((match for word in arguments if (match := ADDRESS.fullmatch(word))), None):
-        host, port = address(where["host"] or host), int(where["port"])
-    scheme = "https" if name == "runsslserver" else "http"
-    # The reloader and the server are two processes; TERM has to reach both, so it goes to the group.
-    kind = web(f"django {name}", host, port, own_reloader="--noreload" not in arguments, scheme=scheme)
-    if scheme == "https":
-        return Kind(
-            kind.name, kind.role, ProbeSpec("tcp", {"host": host, "port": port}), watch=kind.watch, url=kind.url
-        )
-    return kind
+def _address(words: list[str]) -> Address:
+    host = "::1" if {"-6", "--ipv6"}.intersection(words) else "127.0.0.1"
+    for before, word in zip(["", *words], words, strict=False):
+        if before not in _NUMBERS and (match := _ADDRESS.fullmatch(word)):
+            return at(match["host"] or host, match["port"])
+    return at(host, "8000")

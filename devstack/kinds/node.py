@@ -1,4 +1,10 @@
-"""Front ends in development: npm, yarn, pnpm and bun scripts, and the dev servers they start. They need nothing and reload themselves."""
+"""Node's development servers: `npm run dev`, `npx vite`, `next dev` …
+
+Rule 1: they listen where package.json and their own settings say, or on the next port that is free; so they are ready when they have
+opened one.
+Rule 2: what a script of package.json does is not known. One that sounds like a server and opens no port is not given up.
+Rule 3: the whole tree is signalled: npm passes no signal on to what it started (measured with npm 11).
+"""
 
 from __future__ import annotations
 
@@ -6,52 +12,79 @@ import re
 
 from devstack.core.model import ProbeSpec
 from devstack.kinds import Context, Kind
+from devstack.kinds.arguments import base_name, positionals
 
-MANAGERS = {"npm", "yarn", "pnpm", "bun"}
-RUNNERS = {"npx", "bunx", "pnpx"}
-SCRIPTS = {"dev", "start", "serve", "develop", "preview"}
-DEV_SERVERS = {
-    "vite",
-    "next",
-    "nuxt",
-    "nuxi",
-    "astro",
-    "webpack-dev-server",
-    "ng",
-    "vue-cli-service",
-    "react-scripts",
-    "remix",
-    "parcel",
+RUNNERS = {"npm", "yarn", "pnpm", "bun"}
+EXECUTORS = {"npx", "pnpx", "bunx"}
+_RUN_VERBS = {"run", "run-script", "exec", "dlx", "x"}
+_WITH_VALUE = {
+    "--prefix",
+    "-C",
+    "--dir",
+    "--cwd",
+    "--filter",
+    "-F",
+    "-w",
+    "--workspace",
+    "-p",
+    "--package",
+    "--loglevel",
 }
-NOT_SERVING = {"build", "lint", "test", "generate", "prepare", "export"}
+_SOUNDS_LIKE_A_SERVER = re.compile(r"(?:dev|start|serve|develop|preview|storybook)(?:[:._-].*)?")
+TOOLS: dict[str, set[str]] = {
+    "astro": {"dev", "preview"},
+    "browser-sync": {"start"},
+    "gatsby": {"develop", "serve"},
+    "http-server": set(),
+    "live-server": set(),
+    "next": {"dev", "start"},
+    "ng": {"serve"},
+    "nuxi": {"dev", "preview"},
+    "nuxt": {"dev", "start", "preview"},
+    "parcel": {"serve"},
+    "react-scripts": {"start"},
+    "remix": {"dev"},
+    "rsbuild": {"dev", "preview"},
+    "storybook": {"dev"},
+    "vite": {"dev", "serve", "preview"},
+    "vue-cli-service": {"serve"},
+    "webpack": {"serve"},
+    "webpack-dev-server": set(),
+}
+"""With the verbs that make them serve. `vite` and `parcel` serve without one too, and `next` alone is `next dev`."""
+_SERVE_BY_DEFAULT = {"vite", "parcel", "next"}
+_DO_NOT_SERVE = {"build", "watch", "optimize", "lint", "info", "telemetry"}
+BUILDERS = {"esbuild", "rollup", "sass", "tailwindcss", "tsc"}
 
 
 def recognise(argv: list[str], context: Context) -> Kind | None:
-    name = _name(argv[0]) if argv else ""
-    words = [word for word in argv[1:] if not word.startswith("-")]
-    if name in RUNNERS or (name in MANAGERS and words[:1] in (["exec"], ["dlx"], ["x"])):
-        words = words[1:] if name in MANAGERS else words
-        return recognise(words, context) if words and _name(words[0]) in DEV_SERVERS else _quiet(name)
-    if name in MANAGERS:
-        script = words[1] if words[:1] in (["run"], ["run-script"]) and len(words) > 1 else (words or [""])[0]
-        return _server(name) if script.split(":")[0] in SCRIPTS else _quiet(name)
-    if name in DEV_SERVERS:
-        return _quiet(name) if words and words[0] in NOT_SERVING else _server(name)
-    return (
-        _quiet(name)
-        if name in ("node", "deno", "tsx", "webpack", "esbuild", "tailwindcss", "nodemon", "tsc", "sass")
-        else None
-    )
+    words = [re.sub(r"(?i)\.(cmd|ps1)$", "", base_name(argv[0])), *argv[1:]] if argv else [""]
+    if words[0] not in RUNNERS | EXECUTORS:
+        return _tool(words)
+    runs_scripts = words[0] in RUNNERS
+    words = positionals(words[1:], _WITH_VALUE)
+    if runs_scripts and words[:1] and words[0] in _RUN_VERBS:
+        words = words[1:]
+    if not words:
+        return None
+    if runs_scripts and words[0] not in TOOLS and _SOUNDS_LIKE_A_SERVER.fullmatch(words[0]):
+        return _server(after=("redis",), ready_within=None)
+    return _tool(words) or Kind(name="node")
 
 
-def _server(name: str) -> Kind:
-    # Which port is in a configuration that only node can read: whichever the tree opens.
-    return Kind(name, "web", ProbeSpec("tcp", {"port": None}), after=(), grace=5.0)
+def _tool(words: list[str]) -> Kind | None:
+    """A program of which we know what it does; it needs nothing of ours."""
+    if words[0] in BUILDERS or (words[0] in TOOLS and not _serves(words)):
+        return Kind(name="node", after=())
+    return _server(after=()) if words[0] in TOOLS else None
 
 
-def _quiet(name: str) -> Kind:
-    return Kind(name, after=(), grace=5.0)
+def _serves(words: list[str]) -> bool:
+    """Whether one of the tools is told to serve."""
+    tool, verb = words[0], next((each for each in words[1:] if not each.startswith("-")), "")
+    verbs = TOOLS[tool]
+    return not verbs or verb in verbs or (tool in _SERVE_BY_DEFAULT and verb not in _DO_NOT_SERVE)
 
 
-def _name(word: str) -> str:
-    return re.sub(r"(?i)\.(exe|cmd|js)$", "", re.split(r"[/\\]", word)[-1])
+def _server(after: tuple[str, ...], ready_within: float | None = 60.0) -> Kind:
+    return Kind(name="node", role="web", probe=ProbeSpec("tcp", {"port": None}), after=after, ready_within=ready_within)

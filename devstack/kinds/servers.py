@@ -1,152 +1,169 @@
-"""WSGI and ASGI servers: gunicorn, uvicorn, daphne, granian, hypercorn, Flask's and FastAPI's own.
+"""WSGI and ASGI servers: gunicorn, uvicorn, daphne, hypercorn, granian, waitress, and Flask's own.
 
-Rule 1: the port is the one that the server itself would choose: its option, its variable, its default, in this order.
+How each is asked to leave was measured with a request under way, the processes it leaves behind, and `uv run` around it:
+    server     signal  to           otherwise
+    gunicorn   TERM    the master   INT drops the request; UvicornWorkers never end on an INT to the master
+    uvicorn    TERM    all          INT twice (from us and from uv) drops the request
+    daphne     TERM    all          either signal drops the request at once
+    hypercorn  INT     all          TERM to its workers drops the request
+    granian    INT     all          TERM to all makes its reloader exit 1
+    waitress   INT     the process  TERM drops the request, and so does INT twice
+    flask      INT     all          TERM runs no atexit functions
+The end of a process that was told to leave is no failure, whatever its code (uvicorn's is -15).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import contextlib
+import shlex
+from collections.abc import Callable
 
-from devstack.core.model import ProbeSpec
+from devstack.errors import DevstackError
 from devstack.kinds import Context, Kind
+from devstack.kinds.arguments import is_on, option, options, positionals, program
+from devstack.kinds.web import UNKNOWN, Address, address, at, first, server
 
-GRACE_GUNICORN = 35.0
-"""gunicorn's --graceful-timeout is 30 s."""
+Words = list[str]
+GRACE = 10.0
 
 
 def recognise(argv: list[str], context: Context) -> Kind | None:
     name, words = program(argv)
-    server = SERVERS.get(name)
-    return server(words, context) if server else None
+    reader = READERS.get(name)
+    return reader(words, context) if reader else None
 
 
-def program(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """The server's name and its words, also behind `python -m` and `python /path/`."""
-    name = _name(argv[0]) if argv else ""
-    if not re.fullmatch(r"(python|pypy)[\d.]*w?|py", name):
-        return name, list(argv[1:])
-    for at, word in enumerate(argv[1:], 1):
-        if word == "-m":
-            return (_name(argv[at + 1]), list(argv[at + 2 :])) if at + 1 < len(argv) else ("", [])
-        if not word.startswith("-") and argv[at - 1] not in ("-W", "-X"):
-            return _name(word), list(argv[at + 1 :])
-    return "", []
-
-
-def value(words: Sequence[str], *names: str) -> str | None:
-    """The last value given to an option: `-b x`, `-bx`, `--bind x`, `--bind=x`."""
-    found = None
-    for at, word in enumerate(words):
-        for name in names:
-            if word == name:
-                found = words[at + 1] if at + 1 < len(words) else None
-            elif name.startswith("--") and word.startswith(f"{name}="):
-                found = word[len(name) + 1 :]
-            elif not name.startswith("--") and word.startswith(name) and not word.startswith("--") and len(word) > 2:
-                found = word[2:]
-    return found
-
-
-def address(host: str) -> str:
-    """The address to connect to for one that a server binds."""
-    host = host.strip("[]")
-    return {"0.0.0.0": "127.0.0.1", "0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-def web(name: str, host: str, port: int, *, own_reloader: bool = False, scheme: str = "http") -> Kind:
-    """A web server that is ready when it answers HTTP. One that restarts itself when files change is not watched."""
-    place = f"[{host}]" if ":" in host else host
-    return Kind(
-        name,
-        "web",
-        ProbeSpec("http", {"host": host, "port": port}),
-        watch=not own_reloader,
-        url=f"{scheme}://{place}:{port}",
+def _gunicorn(words: Words, context: Context) -> Kind:
+    """Without an address it listens on 0.0.0.0:$PORT, unless its gunicorn.conf.py, which it reads by itself, says otherwise."""
+    if {"-D", "--daemon"}.intersection(words):
+        raise DevstackError(
+            "`gunicorn --daemon` goes into the background, where devstack can neither watch nor stop it",
+            fix="remove --daemon",
+        )
+    with contextlib.suppress(ValueError):  # gunicorn will say so itself.
+        words = [*shlex.split(context.env.get("GUNICORN_CMD_ARGS", "")), *words]
+    binds = options(words, "-b", "--bind")
+    config = option(words, "-c", "--config")
+    return server(
+        "gunicorn",
+        first([address(each) for each in binds]),
+        context,
+        guess=UNKNOWN if config else at("0.0.0.0", context.env.get("PORT") or "8000"),
+        tls=bool(option(words, "--certfile", "--keyfile")),
+        watch="--reload" not in words,
+        signal_group=False,
+        grace=_seconds(option(words, "--graceful-timeout"), 30.0),
     )
 
 
-def _bound(name: str, bind: str, default_port: int, *, own_reloader: bool) -> Kind:
-    """From `host:port`, `:port`, `host` or `unix:/path`."""
-    if bind.startswith("unix:"):
-        path = bind.removeprefix("unix:").removeprefix("//")
-        return Kind(name, "web", ProbeSpec("tcp", {"path": path}), watch=not own_reloader)
-    match = re.fullmatch(r"(?:tcp://)?(?P<host>\[[0-9a-fA-F:]*\]|[^:]*)(?::(?P<port>\d+))?", bind)
-    if match is None:
-        # A file descriptor, or something newer than this: whichever port it opens.
-        return Kind(name, "web", ProbeSpec("tcp", {"port": None}), watch=not own_reloader)
-    return web(name, address(match["host"]), int(match["port"] or default_port), own_reloader=own_reloader)
+def _uvicorn(words: Words, context: Context) -> Kind:
+    return server(
+        "uvicorn",
+        _host_and_port(words, context, "UVICORN_"),
+        context,
+        tls=bool(option(words, "--ssl-certfile", "--ssl-keyfile")),
+        watch="--reload" not in words and not is_on(context.env, "UVICORN_RELOAD"),
+        grace=_seconds(option(words, "--timeout-graceful-shutdown"), GRACE),
+    )
 
 
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and 0 < int(text) < 65536 else default
+def _granian(words: Words, context: Context) -> Kind:
+    certificate = option(words, "--ssl-certificate") or context.env.get("GRANIAN_SSL_CERTIFICATE")
+    reloads = "--reload" in words or (is_on(context.env, "GRANIAN_RELOAD") and "--no-reload" not in words)
+    where = _host_and_port(words, context, "GRANIAN_")
+    return server("granian", where, context, tls=bool(certificate), watch=not reloads, stop_signal="INT")
 
 
-def _gunicorn(words: list[str], context: Context) -> Kind:
-    arguments = [*context.env.get("GUNICORN_CMD_ARGS", "").split(), *words]
-    port = _number(context.env.get("PORT"), 0)
-    bind = value(arguments, "-b", "--bind") or (f"0.0.0.0:{port}" if port else "127.0.0.1:8000")
-    kind = _bound("gunicorn", bind, 8000, own_reloader="--reload" in arguments)
-    # The arbiter tells its workers to finish; TERM to the whole group would tell them twice.
-    return replace(kind, grace=GRACE_GUNICORN, signal_group=False)
+def _host_and_port(words: Words, context: Context, prefix: str) -> Address:
+    """uvicorn and granian: three options, each with its variable. `--fd` is an open socket whose address only the process knows."""
+
+    def said(name: str, default: str = "") -> str:
+        return option(words, f"--{name}") or context.env.get(f"{prefix}{name.upper()}") or default
+
+    if said("uds"):
+        return Address(path=said("uds"))
+    return UNKNOWN if said("fd") else at(said("host", "127.0.0.1"), said("port", "8000"))
 
 
-def _uvicorn(words: list[str], context: Context) -> Kind:
-    own_reloader = "--reload" in words
-    if path := value(words, "--uds"):
-        return Kind("uvicorn", "web", ProbeSpec("tcp", {"path": path}), watch=not own_reloader)
-    host = value(words, "--host") or context.env.get("UVICORN_HOST", "127.0.0.1")
-    port = _number(value(words, "--port") or context.env.get("UVICORN_PORT"), 8000)
-    return web("uvicorn", address(host), port, own_reloader=own_reloader)
+def _daphne(words: Words, context: Context) -> Kind:
+    where, tls = at(option(words, "-b", "--bind") or "127.0.0.1", option(words, "-p", "--port") or "8000"), False
+    if endpoint := option(words, "-e", "--endpoint"):
+        where, tls = _twisted(endpoint), endpoint.startswith("ssl:")
+    elif path := option(words, "-u", "--unix-socket"):
+        where = Address(path=path)
+    elif option(words, "--fd"):
+        where = UNKNOWN
+    return server("daphne", where, context, tls=tls, watch=True)
 
 
-def _daphne(words: list[str], context: Context) -> Kind:
-    if path := value(words, "-u", "--unix-socket"):
-        return Kind("daphne", "web", ProbeSpec("tcp", {"path": path}), watch=True)
-    host, port = value(words, "-b", "--bind") or "127.0.0.1", _number(value(words, "-p", "--port"), 8000)
-    return web("daphne", address(host), port)
+def _twisted(endpoint: str) -> Address:
+    """`tcp:port=8000:interface=127.0.0.1`, `ssl:443:privateKey=…`, `unix:/path`."""
+    kind, *values = endpoint.split(":")
+    named = dict(each.split("=", 1) for each in values if "=" in each)
+    bare = [each for each in values if "=" not in each]
+    if kind == "unix":
+        return Address(path=named.get("address") or "".join(bare[:1]))
+    return at(named.get("interface", "127.0.0.1"), named.get("port") or "".join(bare[:1]))
 
 
-def _hypercorn(words: list[str], context: Context) -> Kind:
-    bind = value(words, "-b", "--bind") or "127.0.0.1:8000"
-    return _bound("hypercorn", bind, 8000, own_reloader="--reload" in words)
+def _hypercorn(words: Words, context: Context) -> Kind:
+    binds = options(words, "-b", "--bind")
+    where = first([address(each) for each in binds])
+    if not binds and option(words, "-c", "--config") is None:
+        where = at("127.0.0.1", "8000")
+    return server(
+        "hypercorn",
+        where,
+        context,
+        tls=bool(option(words, "--certfile")),
+        watch="--reload" not in words,
+        stop_signal="INT",
+        grace=_seconds(option(words, "--graceful-timeout"), GRACE),
+    )
 
 
-def _granian(words: list[str], context: Context) -> Kind:
-    host = value(words, "--host") or context.env.get("GRANIAN_HOST", "127.0.0.1")
-    port = _number(value(words, "--port") or context.env.get("GRANIAN_PORT"), 8000)
-    return web("granian", address(host), port, own_reloader="--reload" in words)
+def _waitress(words: Words, context: Context) -> Kind:
+    listens = [address(each, "8080", "0.0.0.0") for text in options(words, "--listen") for each in text.split()]
+    where = first(listens) if listens else at(option(words, "--host") or "0.0.0.0", option(words, "--port") or "8080")
+    if path := option(words, "--unix-socket"):
+        where = Address(path=path)
+    return server("waitress", where, context, watch=True, stop_signal="INT", signal_group=False)
 
 
-def _flask(words: list[str], context: Context) -> Kind | None:
-    if "run" not in words:
+def _flask(words: Words, context: Context) -> Kind | None:
+    """`flask … run …`. A .flaskenv, which it reads by itself, may give it another port."""
+    if positionals(words, {"-A", "--app", "-e", "--env-file"})[:1] != ["run"]:
         return None
-    host = value(words, "-h", "--host") or context.env.get("FLASK_RUN_HOST", "127.0.0.1")
-    port = _number(value(words, "-p", "--port") or context.env.get("FLASK_RUN_PORT"), 5000)
-    debug = context.env.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no")
-    own = "--no-reload" not in words and ("--reload" in words or "--debug" in words or debug)
-    return web("flask", address(host), port, own_reloader=own)
+    port = option(words, "-p", "--port") or context.env.get("FLASK_RUN_PORT")
+    host = option(words, "-h", "--host") or context.env.get("FLASK_RUN_HOST") or "127.0.0.1"
+    debug = "--debug" in words or (is_on(context.env, "FLASK_DEBUG") and "--no-debug" not in words)
+    reloads = "--reload" in words or (debug and "--no-reload" not in words)
+    return server(
+        "flask",
+        at(host, port) if port else Address(host),
+        context,
+        guess=at(host, "5000"),
+        tls=option(words, "--cert") is not None,
+        watch=not reloads,
+        stop_signal="INT",
+    )
 
 
-def _fastapi(words: list[str], context: Context) -> Kind | None:
-    if words[:1] not in (["dev"], ["run"]):
-        return None
-    host = value(words, "--host") or ("127.0.0.1" if words[0] == "dev" else "0.0.0.0")
-    own = "--no-reload" not in words if words[0] == "dev" else "--reload" in words
-    return web("fastapi", address(host), _number(value(words, "--port"), 8000), own_reloader=own)
+def _seconds(said: str | None, default: float) -> float:
+    """How long it takes its time for: at least as long as it was told to."""
+    try:
+        return max(GRACE, float(said)) if said else default
+    except ValueError:
+        return default
 
 
-SERVERS: dict[str, Callable[[list[str], Context], Kind | None]] = {
+READERS: dict[str, Callable[[Words, Context], Kind | None]] = {
     "gunicorn": _gunicorn,
     "uvicorn": _uvicorn,
     "daphne": _daphne,
     "hypercorn": _hypercorn,
     "granian": _granian,
+    "waitress-serve": _waitress,
+    "waitress": _waitress,
     "flask": _flask,
-    "fastapi": _fastapi,
 }
-
-
-def _name(word: str) -> str:
-    return re.sub(r"(?i)\.exe$", "", re.split(r"[/\\]", word)[-1])

@@ -12,6 +12,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from devstack.kinds.arguments import base_name
+
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
@@ -72,7 +74,7 @@ def unwrap(argv: Sequence[str]) -> Unwrapped:
     """Takes the wrappers off, one after the other."""
     prefix, rest, reloader = list[str](), list(argv), ""
     while rest:
-        name = _name(rest[0])
+        name = base_name(rest[0])
         inner = _reloaded(name, rest)
         if inner:
             rest, reloader = inner, reloader or name
@@ -85,10 +87,6 @@ def unwrap(argv: Sequence[str]) -> Unwrapped:
             wrapper, rest = [each for each in wrapper if each not in module], ["python", "-m", *rest]
         prefix += wrapper
     return Unwrapped(prefix, rest, reloader)
-
-
-def _name(word: str) -> str:
-    return re.sub(r"(?i)\.exe$", "", re.split(r"[/\\]", word)[-1])
 
 
 def _program_at(name: str, argv: Sequence[str]) -> int | None:

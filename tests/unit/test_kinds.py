@@ -1,123 +1,380 @@
-"""Django, the web servers and node: what a command line says about role, port and probe."""
+"""Web servers, manage.py and Node's tools: what a command line says about the address, the order, the stop and the restart."""
 
 from __future__ import annotations
 
-import pytest
+import shlex
+from dataclasses import replace
 
-from devstack.core.model import ProbeSpec
-from devstack.kinds import OTHER, Context, Kind, recognise
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devstack.errors import DevstackError
+from devstack.kinds import OTHER, Context, Kind, arguments, recognise
+
+CONTEXT = Context("web.1", 1, "linux", {}, "/srv", "/state")
 
 
 def kind(line: str, **env: str) -> Kind:
-    return recognise(line.split(), Context("web.1", 1, "linux", env, "/app", "/state"))
+    return recognise(shlex.split(line), replace(CONTEXT, env=env))
 
 
-def http(port: int, host: str = "127.0.0.1") -> ProbeSpec:
-    return ProbeSpec("http", {"host": host, "port": port})
+def place(line: str, **env: str) -> str:
+    """The probe in short: "http 127.0.0.1:8000", "tcp /srv/x.sock"."""
+    probe = kind(line, **env).probe
+    options = dict(probe.options)
+    assert probe.every is None, "each question is a line in the access log"
+    return f"{probe.how} {options.get('path') or '{host}:{port}'.format(**options)}"
+
+
+# ---- Django ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("line", "probe"),
+    ("words", "expected", "url"),
     [
-        ("python manage.py runserver", http(8000)),
-        ("python -W error -u manage.py runserver 8001", http(8001)),
-        ("./manage.py runserver 0.0.0.0:8001", http(8001)),
-        ("python backend/manage.py runserver 0:8001 --noreload", http(8001)),
-        ("python manage.py runserver -6", http(8000, "::1")),
-        ("python manage.py runserver [::1]:8001", http(8001, "::1")),
-        ("django-admin runserver_plus 9000", http(9000)),
-        ("python -m django runserver 9000", http(9000)),
-        ("gunicorn shop.wsgi", http(8000)),
-        ("gunicorn shop.wsgi --bind 0.0.0.0:9000 --reload", http(9000)),
-        ("gunicorn -b :9000 shop.wsgi", http(9000)),
-        ("gunicorn -b unix:/run/shop.sock shop.wsgi", ProbeSpec("tcp", {"path": "/run/shop.sock"})),
-        ("gunicorn -b fd://3 shop.wsgi", ProbeSpec("tcp", {"port": None})),
-        ("python -m gunicorn shop.wsgi -b [::]:9000", http(9000, "::1")),
-        ("uvicorn shop.asgi:app --host 0.0.0.0 --port=9000", http(9000)),
-        ("uvicorn shop.asgi:app --uds /tmp/s", ProbeSpec("tcp", {"path": "/tmp/s"})),
-        ("daphne -p 9000 shop.asgi:application", http(9000)),
-        ("daphne -b 0.0.0.0 shop.asgi:application", http(8000)),
-        ("hypercorn shop.asgi:app --bind 127.0.0.1:9000", http(9000)),
-        ("granian shop.asgi:app --interface asgi --port 9000", http(9000)),
-        ("flask --app shop run -p 5050", http(5050)),
-        ("fastapi dev shop.py --port 9000", http(9000)),
+        ("", "http 127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("8001", "http 127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("0:8001", "http 127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("0.0.0.0:8001", "http 127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("localhost:8001", "http localhost:8001", "http://localhost:8001"),
+        ("shop.test:8001", "http shop.test:8001", "http://shop.test:8001"),
+        ("[::1]:8001", "http ::1:8001", "http://[::1]:8001"),
+        ("-6", "http ::1:8000", "http://[::1]:8000"),
+        ("-6 8001", "http ::1:8001", "http://[::1]:8001"),
+        ("--settings shop.dev -v 2 8001 --nostatic", "http 127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("-v 2", "http 127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("0", "http 127.0.0.1:None", ""),
+        ("99999", "http 127.0.0.1:None", ""),
     ],
 )
-def test_a_web_server_is_asked_where_its_command_line_says(line: str, probe: ProbeSpec) -> None:
-    assert (kind(line).role, kind(line).probe) == ("web", probe)
-
-
-def test_the_port_may_come_from_the_servers_own_variable() -> None:
-    assert kind("gunicorn shop.wsgi", PORT="5100").probe == http(5100)
-    assert kind("gunicorn shop.wsgi", GUNICORN_CMD_ARGS="--bind 127.0.0.1:7000").probe == http(7000)
-    assert kind("uvicorn shop.asgi:app", UVICORN_PORT="5100").probe == http(5100)
-    assert kind("granian shop.asgi:app", GRANIAN_PORT="5100").probe == http(5100)
-    assert kind("flask run", FLASK_RUN_PORT="5100").probe == http(5100)
-    assert kind("python manage.py runserver", PORT="5100").probe == http(8000), "runserver reads no PORT"
-
-
-@pytest.mark.parametrize(
-    ("line", "watch"),
-    [
-        ("python manage.py runserver", False),
-        ("python manage.py runserver --noreload", True),
-        ("gunicorn shop.wsgi", True),
-        ("gunicorn shop.wsgi --reload", False),
-        ("uvicorn shop.asgi:app --reload", False),
-        ("flask run --debug", False),
-        ("flask run", True),
-        ("npm run dev", False),
-    ],
-)
-def test_one_that_reloads_itself_is_left_alone(line: str, watch: bool) -> None:
-    assert kind(line).watch is watch
-
-
-@pytest.mark.parametrize(
-    "line", ["python manage.py migrate --noinput", "django-admin collectstatic", "python -m django check"]
-)
-def test_a_command_that_ends_is_a_one_shot_that_waits_for_redis_alone(line: str) -> None:
-    assert (kind(line).role, kind(line).oneshot, kind(line).after, kind(line).ready_within) == (
-        "oneshot",
-        True,
-        ("redis",),
-        None,
-    )
-
-
-def test_another_management_command_has_no_probe_and_waits_for_the_migrations() -> None:
-    found = kind("python manage.py process_tasks")
-    assert (found.name, found.probe.how, found.after) == ("django command", "none", ("redis", "oneshot"))
-
-
-def test_gunicorns_master_alone_is_told_to_leave_and_gets_the_time_it_gives_its_workers() -> None:
-    assert (kind("gunicorn shop.wsgi").signal_group, kind("gunicorn shop.wsgi").grace) == (False, 35.0)
-
-
-@pytest.mark.parametrize(
-    "line", ["npm run dev", "yarn dev", "pnpm start", "npx vite --port 3000", "next dev", "npm exec vite", "nuxt dev"]
-)
-def test_a_dev_server_of_node_needs_nothing_and_is_asked_on_whichever_port_it_opens(line: str) -> None:
-    assert (kind(line).probe, kind(line).after) == (ProbeSpec("tcp", {"port": None}), ())
-
-
-@pytest.mark.parametrize("line", ["npm run build", "npx tailwindcss --watch", "node server.js", "vite build"])
-def test_other_node_programs_have_no_probe(line: str) -> None:
-    assert (kind(line).probe.how, kind(line).after) == ("none", ())
+def test_the_address_of_runserver(words: str, expected: str, url: str) -> None:
+    for command in ("runserver", "runserver_plus"):
+        line = f"python manage.py {command} {words}"
+        assert place(line) == expected
+        assert kind(line).url == url
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "./run.sh",
-        "python",
-        "python -m",
-        "python script.py runserver",
-        "make dev",
-        "manage.py",
-        "flask routes",
-        "-m django",
+        "python manage.py runserver",
+        "python3.12 -X dev -Wd backend/manage.py runserver",
+        "./manage.py runserver",
+        "manage.py runserver",
+        "django-admin runserver",
+        "/v/bin/django-admin runserver",
+        "python -m django runserver",
+        "python -um manage runserver",
+        r"'C:\v\Scripts\python.exe' manage.py runserver",
     ],
 )
-def test_anything_else_is_other(line: str) -> None:
+def test_every_way_to_call_manage_py_is_recognised(line: str) -> None:
+    found = kind(line)
+    assert (found.name, found.role, found.after) == ("runserver", "web", ("redis", "oneshot"))
+    assert (found.stop_signal, found.signal_group) == ("INT", True)
+
+
+def test_runserver_is_left_to_its_own_reloader_unless_it_has_none() -> None:
+    assert not kind("python manage.py runserver").watch
+    assert kind("python manage.py runserver --noreload").watch
+
+
+def test_a_certificate_makes_the_question_a_plain_connection() -> None:
+    found = kind("python manage.py runserver_plus --cert-file x.crt 8443")
+    assert (found.probe.how, found.url) == ("tcp", "https://127.0.0.1:8443")
+
+
+@pytest.mark.parametrize(
+    "command", ["migrate --noinput", "collectstatic", "loaddata x", "createcachetable", "check --deploy"]
+)
+def test_commands_that_end_are_one_shots_behind_redis_alone(command: str) -> None:
+    found = kind(f"python manage.py {command}")
+    assert (found.role, found.oneshot, found.after, found.ready_within) == ("oneshot", True, ("redis",), None)
+    assert found.probe.how == "none"
+
+
+def test_another_command_of_django_is_not_waited_for() -> None:
+    found = kind("python manage.py qcluster")
+    assert found == replace(OTHER, name="django command")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python manage.py",
+        "python",
+        "python -c 'manage.py runserver'",
+        "python x.py runserver",
+        "",
+        "bash manage.py runserver",
+    ],
+)
+def test_what_is_no_manage_py_stays_other(line: str) -> None:
     assert kind(line) == OTHER
+
+
+# ---- servers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gunicorn shop.wsgi -b 0.0.0.0:5000", "http 127.0.0.1:5000"),
+        ("gunicorn -b:5000 shop.wsgi", "http 127.0.0.1:5000"),
+        ("gunicorn --bind=localhost shop.wsgi", "http localhost:8000"),
+        ("gunicorn --bind [::]:5000 shop.wsgi", "http ::1:5000"),
+        ("gunicorn --bind tcp://127.0.0.1:5000 shop.wsgi", "http 127.0.0.1:5000"),
+        ("gunicorn -b unix:/run/g.sock shop.wsgi", "tcp /run/g.sock"),
+        ("gunicorn -b unix:g.sock shop.wsgi", "tcp /srv/g.sock"),
+        ("gunicorn -b unix:///run/g.sock -b 127.0.0.1:5000 shop.wsgi", "http 127.0.0.1:5000"),
+        ("gunicorn -b fd://3 shop.wsgi", "http 127.0.0.1:None"),
+        ("gunicorn -b 127.0.0.1:x shop.wsgi", "http 127.0.0.1:None"),
+        ("gunicorn shop.wsgi --certfile c --keyfile k -b :5000", "tcp 127.0.0.1:5000"),
+        ("python -m gunicorn shop.wsgi -b :5000", "http 127.0.0.1:5000"),
+        ("gunicorn shop.wsgi", "http 127.0.0.1:None"),
+        ("uvicorn shop:app", "http 127.0.0.1:8000"),
+        ("uvicorn shop:app --host 0.0.0.0 --port=5000", "http 127.0.0.1:5000"),
+        ("uvicorn shop:app --port 0", "http 127.0.0.1:None"),
+        ("uvicorn shop:app --uds /run/u.sock", "tcp /run/u.sock"),
+        ("uvicorn shop:app --fd 3", "http 127.0.0.1:None"),
+        ("uvicorn shop:app --ssl-keyfile k --ssl-certfile c", "tcp 127.0.0.1:8000"),
+        ("python -m uvicorn shop:app --port 5000", "http 127.0.0.1:5000"),
+        ("daphne shop:app", "http 127.0.0.1:8000"),
+        ("daphne -b 0.0.0.0 -p 5000 shop:app", "http 127.0.0.1:5000"),
+        ("daphne -p5000 shop:app", "http 127.0.0.1:5000"),
+        ("daphne -u /run/d.sock shop:app", "tcp /run/d.sock"),
+        ("daphne --fd 3 shop:app", "http 127.0.0.1:None"),
+        ("daphne -e tcp:port=5000:interface=0.0.0.0 shop:app", "http 127.0.0.1:5000"),
+        ("daphne -e ssl:5443:privateKey=k:certKey=c shop:app", "tcp 127.0.0.1:5443"),
+        ("daphne -e unix:/run/d.sock shop:app", "tcp /run/d.sock"),
+        ("hypercorn shop:app", "http 127.0.0.1:8000"),
+        ("hypercorn shop:app -b 0.0.0.0:5000", "http 127.0.0.1:5000"),
+        ("hypercorn shop:app --bind unix:/run/h.sock", "tcp /run/h.sock"),
+        ("hypercorn shop:app -c hypercorn.toml", "http 127.0.0.1:None"),
+        ("hypercorn shop:app --certfile c --keyfile k", "tcp 127.0.0.1:8000"),
+        ("granian --interface asgi shop:app", "http 127.0.0.1:8000"),
+        ("granian --host 0.0.0.0 --port 5000 shop:app", "http 127.0.0.1:5000"),
+        ("granian --uds /run/g.sock shop:app", "tcp /run/g.sock"),
+        ("granian --ssl-certificate c --ssl-keyfile k shop:app", "tcp 127.0.0.1:8000"),
+        ("waitress-serve shop:app", "http 127.0.0.1:8080"),
+        ("waitress-serve --listen=*:5000 shop:app", "http 127.0.0.1:5000"),
+        ("waitress-serve --listen='127.0.0.1:5000 [::1]:5000' shop:app", "http 127.0.0.1:5000"),
+        ("waitress-serve --host=127.0.0.1 --port=5000 shop:app", "http 127.0.0.1:5000"),
+        ("waitress-serve --unix-socket=w.sock shop:app", "tcp /srv/w.sock"),
+        ("flask --app shop run", "http 127.0.0.1:None"),
+        ("flask --app shop run -h 0.0.0.0 -p 5001", "http 127.0.0.1:5001"),
+        ("python -m flask run --port=5001 --cert=adhoc", "tcp 127.0.0.1:5001"),
+    ],
+)
+def test_where_a_server_listens_as_its_words_say(line: str, expected: str) -> None:
+    assert place(line) == expected
+    assert kind(line).role == "web"
+
+
+@pytest.mark.parametrize(
+    ("line", "env", "expected", "url"),
+    [
+        ("gunicorn shop", {"PORT": "5000"}, "http 127.0.0.1:None", "http://127.0.0.1:5000"),
+        ("gunicorn shop", {}, "http 127.0.0.1:None", "http://127.0.0.1:8000"),
+        ("gunicorn shop -c conf.py", {"PORT": "5000"}, "http 127.0.0.1:None", ""),
+        ("gunicorn shop", {"GUNICORN_CMD_ARGS": "--bind=:6000"}, "http 127.0.0.1:6000", "http://127.0.0.1:6000"),
+        ("gunicorn shop", {"GUNICORN_CMD_ARGS": "'"}, "http 127.0.0.1:None", "http://127.0.0.1:8000"),
+        ("uvicorn x", {"UVICORN_PORT": "6000", "PORT": "1"}, "http 127.0.0.1:6000", "http://127.0.0.1:6000"),
+        ("uvicorn x --port 7000", {"UVICORN_PORT": "6000"}, "http 127.0.0.1:7000", "http://127.0.0.1:7000"),
+        ("granian x", {"GRANIAN_HOST": "::1", "GRANIAN_PORT": "6000"}, "http ::1:6000", "http://[::1]:6000"),
+        ("flask run", {"FLASK_RUN_PORT": "6000"}, "http 127.0.0.1:6000", "http://127.0.0.1:6000"),
+        ("flask run", {}, "http 127.0.0.1:None", "http://127.0.0.1:5000"),
+    ],
+)
+def test_variables_count_where_the_server_reads_them(line: str, env: dict[str, str], expected: str, url: str) -> None:
+    assert place(line, **env) == expected
+    assert kind(line, **env).url == url
+
+
+@pytest.mark.parametrize(
+    ("line", "env"),
+    [
+        ("gunicorn shop --reload", {}),
+        ("gunicorn shop", {"GUNICORN_CMD_ARGS": "--reload"}),
+        ("uvicorn shop:app --reload", {}),
+        ("uvicorn shop:app", {"UVICORN_RELOAD": "true"}),
+        ("hypercorn shop:app --reload", {}),
+        ("granian --reload shop:app", {}),
+        ("granian shop:app", {"GRANIAN_RELOAD": "1"}),
+        ("flask --debug run", {}),
+        ("flask run", {"FLASK_DEBUG": "1"}),
+    ],
+)
+def test_a_server_with_its_own_reloader_is_left_to_it(line: str, env: dict[str, str]) -> None:
+    assert not kind(line, **env).watch
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gunicorn s",
+        "uvicorn s",
+        "daphne s",
+        "hypercorn s",
+        "granian s --no-reload",
+        "waitress-serve s",
+        "flask run",
+        "flask --debug run --no-reload",
+    ],
+)
+def test_a_server_without_one_is_restarted_by_us(line: str) -> None:
+    assert kind(line, GRANIAN_RELOAD="1").watch
+
+
+@pytest.mark.parametrize(
+    ("line", "signal", "group", "grace"),
+    [
+        ("gunicorn shop", "TERM", False, 30),
+        ("gunicorn shop --graceful-timeout 90", "TERM", False, 90),
+        ("gunicorn shop --graceful-timeout 1", "TERM", False, 10),
+        ("gunicorn shop --graceful-timeout x", "TERM", False, 30),
+        ("uvicorn shop:app", "TERM", True, 10),
+        ("uvicorn shop:app --timeout-graceful-shutdown 20", "TERM", True, 20),
+        ("daphne shop:app", "TERM", True, 10),
+        ("hypercorn shop:app", "INT", True, 10),
+        ("granian shop:app", "INT", True, 10),
+        ("waitress-serve shop:app", "INT", False, 10),
+        ("flask run", "INT", True, 10),
+    ],
+)
+def test_each_is_asked_to_leave_so_that_a_running_request_is_answered(
+    line: str, signal: str, group: bool, grace: float
+) -> None:
+    found = kind(line)
+    assert (found.stop_signal, found.signal_group, found.grace) == (signal, group, grace)
+
+
+def test_a_server_that_would_hide_in_the_background_is_refused() -> None:
+    for option in ("-D", "--daemon"):
+        with pytest.raises(DevstackError, match="goes into the background"):
+            kind(f"gunicorn shop {option}")
+
+
+def test_flask_has_other_commands() -> None:
+    assert kind("flask --app run db upgrade") == OTHER
+
+
+# ---- Node -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "ready_within"),
+    [
+        ("npm run dev", None),
+        ("npm start", None),
+        ("npm --prefix frontend run dev:css", None),
+        ("npm run dev -- --port 3000", None),
+        ("yarn dev", None),
+        ("yarn --cwd frontend run serve", None),
+        ("pnpm --filter web dev", None),
+        ("bun run dev", None),
+        ("npm.cmd run dev", None),
+        ("npx vite", 60),
+        ("npx --yes next dev -p 3000", 60),
+        ("pnpm exec vite --port 3000", 60),
+        ("yarn vite", 60),
+        ("vite", 60),
+        ("vite --port 3000", 60),
+        ("node_modules/.bin/vite preview", 60),
+        ("next dev", 60),
+        ("nuxt dev", 60),
+        ("webpack serve --mode development", 60),
+        ("webpack-dev-server", 60),
+        ("ng serve", 60),
+    ],
+)
+def test_a_development_server_of_node_is_ready_when_it_has_opened_a_port(line: str, ready_within: float | None) -> None:
+    found = kind(line)
+    assert (found.name, found.role, found.ready_within) == ("node", "web", ready_within)
+    assert (found.probe.how, dict(found.probe.options)) == ("tcp", {"port": None})
+    assert (found.stop_signal, found.signal_group, found.watch) == ("TERM", True, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "npm run build",
+        "npx tailwindcss --watch",
+        "vite build",
+        "webpack --watch",
+        "esbuild in.js",
+        "tailwindcss -w",
+        "npm run worker",
+    ],
+)
+def test_a_build_is_not_asked_for_a_port(line: str) -> None:
+    found = kind(line)
+    assert (found.name, found.role, found.probe.how) == ("node", "other", "none")
+
+
+def test_only_what_we_do_not_know_waits_for_redis() -> None:
+    assert kind("npx vite").after == ()
+    assert kind("npx tailwindcss -w").after == ()
+    assert kind("npm run dev").after == ("redis",)
+    assert kind("npm run worker").after == ("redis", "oneshot")
+    assert kind("node server.js") == OTHER
+
+
+@pytest.mark.parametrize("line", ["npm", "npm run", "npm --prefix x", "npx"])
+def test_words_that_name_no_script_stay_other(line: str) -> None:
+    assert kind(line) == OTHER
+
+
+# ---- any words ------------------------------------------------------------------------------------------------------------
+
+PROGRAMS = [
+    "python",
+    "manage.py",
+    "runserver",
+    "gunicorn",
+    "uvicorn",
+    "daphne",
+    "hypercorn",
+    "granian",
+    "flask",
+    "run",
+    "npm",
+    "vite",
+]
+ODDITIES = [
+    "-m",
+    "-b",
+    "--bind",
+    "-p",
+    "--port=",
+    "--host",
+    "-e",
+    "unix:",
+    "tcp:",
+    "[",
+    "[::1",
+    "::",
+    ":",
+    "8000",
+    "-W",
+    "",
+    "--fd",
+]
+
+
+@given(st.lists(st.sampled_from(PROGRAMS + ODDITIES) | st.text(max_size=6), max_size=7))
+def test_no_words_end_in_a_traceback(words: list[str]) -> None:
+    for system in ("linux", "win32"):
+        recognise(words, replace(CONTEXT, system=system))
+
+
+FLAGS = ["-W", "-X", "-u", "-um", "-Wd", "-mx", "-m", "m.py", "dev", "-c", "-", "--help", "-OO"]
+
+
+@given(st.lists(st.sampled_from(FLAGS), max_size=5))
+def test_the_words_of_a_python_program_are_all_kept(words: list[str]) -> None:
+    ran = arguments.python_program(["python", *words])
+    if ran:
+        again = [*ran.flags, *(["m"] if ran.how == "module" else []), ran.what, *ran.arguments]
+        assert "".join(again).replace("-", "") == "".join(words).replace("-", "")
