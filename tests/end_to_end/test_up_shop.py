@@ -185,7 +185,9 @@ def test_a_killed_redis_comes_back_and_the_worker_is_not_blamed(shop: Shop) -> N
 def test_every_line_of_the_example_procfile_runs(tmp_path: Path) -> None:
     shop = make_shop(tmp_path)
     example = (Path(__file__).parents[2] / "Procfile.example").read_text("utf-8")
-    (shop.path / "Procfile").write_text(example.replace("-A shop", "-A config").replace("--port=5555", f"--port={shop.flower}"))
+    (shop.path / "Procfile").write_text(
+        example.replace("-A shop", "-A config").replace("--port=5555", f"--port={shop.flower}")
+    )
     names = re.findall(r"^(\w+):", example, re.MULTILINE)
     with run(shop, WEB_PORT=str(shop.port)) as up:
         up.until("all ready in")
