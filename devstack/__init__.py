@@ -12,7 +12,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat control ports resp
             one question per file; what two of them share
-  host/     posix
+  host/     posix guard guardian
             what differs between systems
   runtime/  supervisor child output prober watcher voice preflight broker ask provision servers
             asyncio and I/O live here only

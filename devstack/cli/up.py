@@ -159,6 +159,10 @@ async def _supervise(project: Project, here: host.Host, session: Session, broker
         max_failures=project.settings.max_failures,
     )
     urls = {service.name: url for service in project.services if (url := service.launch(1).url)}
-    session.supervisor = Supervisor(stack, here, session.output, broker=broker, urls=urls)
+    guard = here.guard(project.options.run)
+    session.supervisor = Supervisor(stack, here, session.output, guard=guard, broker=broker, urls=urls)
     watching = watcher.watch(stack, Path(project.directory), session.supervisor.tell, session.output.say)
-    return await session.supervisor.run(watching)
+    try:
+        return await session.supervisor.run(watching)
+    finally:
+        await guard.close()

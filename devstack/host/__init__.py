@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from devstack.errors import DevstackError
+from devstack.host.guard import Guard
 
 
 @dataclass(slots=True)
@@ -55,6 +56,9 @@ class Host(Protocol):
 
     def lock(self, path: Path, text: str) -> AbstractContextManager[str | None]:
         """Hold the file locked inside the context, with `text` in it. Gives None, or what the present holder wrote if it is taken."""
+
+    def guard(self, run: str) -> Guard:
+        """Start what ends all processes of this run (DEVSTACK_RUN) when we are gone and could not."""
 
     def prepare(self) -> None:
         """Once, before the loop runs: how children are waited for."""

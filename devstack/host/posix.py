@@ -1,6 +1,6 @@
 """Linux and macOS: one session (and so one process group) per process we start, signals to the group or to one pid.
 
-A grandchild that makes a session of its own (a daemon) leaves the group; it is not reached from here yet.
+A grandchild that makes a session of its own (a daemon) leaves the group; the guardian finds it at the end by its marker.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack.host import Tree
+from devstack.host.guard import Guard
 
 assert sys.platform != "win32"
 
@@ -116,6 +117,10 @@ def lock(path: Path, text: str) -> Iterator[str | None]:
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def guard(run: str) -> Guard:
+    return Guard(run)
 
 
 def prepare() -> None:

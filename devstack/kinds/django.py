@@ -56,13 +56,13 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
     if command in SERVERS:
         return _server(command, rest, context)
     if command in ONE_SHOTS:
-        return Kind(name=command, role="oneshot", after=("redis",), ready_within=None, oneshot=True)
+        return Kind(name=f"django {command}", role="oneshot", after=("redis",), ready_within=None, oneshot=True)
     return Kind(name="django command")
 
 
 def _server(command: str, words: list[str], context: Context) -> Kind:
     return server(
-        command,
+        f"django {command}",
         _address(words),
         context,
         tls=option(words, "--cert", "--cert-file") is not None,

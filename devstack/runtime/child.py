@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from devstack.core.health import Subject
 from devstack.host import Host, Tree
+from devstack.host.guard import Guard
 from devstack.runtime.output import Source
 
 TAIL = 16 * 1024
@@ -39,6 +40,7 @@ class Child(asyncio.SubprocessProtocol):
         source: Source | None,
         exited: Callable[[int], None],
         told: Callable[[], None],
+        guard: Guard | None = None,
     ) -> None:
         self.subject = subject
         subject.tail = lambda: self._tail
@@ -47,6 +49,7 @@ class Child(asyncio.SubprocessProtocol):
         self._source = source
         self._exited = exited
         self._told = told
+        self._guard = guard
         self._tail = b""
         self._tree: Tree | None = None
         self._transport: asyncio.SubprocessTransport | None = None
@@ -94,6 +97,8 @@ class Child(asyncio.SubprocessProtocol):
         self._transport = transport
         self.subject.pid = transport.get_pid()
         self._tree = self._host.adopt(transport.get_pid())
+        if self._guard:
+            self._guard.started(self._tree.pid)
         if self.subject.launch.stdin is not None:
             stdin = transport.get_pipe_transport(0)
             assert isinstance(stdin, asyncio.WriteTransport)
@@ -167,6 +172,8 @@ class Child(asyncio.SubprocessProtocol):
             await self._end_leftovers(self._tree)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._eof.wait(), EOF_WITHIN)
+        if self._guard:
+            self._guard.gone(self._tree.pid)
         code = self._transport.get_returncode()
         self._transport.close()
         if self._channel:

@@ -24,6 +24,7 @@ from devstack.core.machine import decide
 from devstack.core.model import Phase, ProbeSpec, Process, Stack
 from devstack.core.names import seconds
 from devstack.host import Host
+from devstack.host.guard import Guard
 from devstack.runtime import preflight, prober, voice
 from devstack.runtime.child import Child
 from devstack.runtime.output import Output
@@ -43,12 +44,14 @@ class Supervisor:
         host: Host,
         output: Output,
         *,
+        guard: Guard | None = None,
         broker: Broker | None = None,
         urls: Mapping[str, str] | None = None,
     ) -> None:
         self.stack = stack
         self._host = host
         self._output = output
+        self._guard = guard
         self._broker = broker
         self._urls = urls or {}
         self._inbox: deque[e.Event] = deque()
@@ -139,6 +142,7 @@ class Supervisor:
             None if process.service.auxiliary else self._output.source(process.name),
             exited=lambda code: self._exited(process, run, code),
             told=run.news.set,
+            guard=self._guard,
         )
         self._runs[process.name] = run
         if launch.argv:

@@ -1,0 +1,52 @@
+"""Our end of the guardian (`guardian.py`): tells it what we start, so that it can end all of it when we cannot.
+
+Rule 1: it is never waited for, but at the end, and then not for long; without it everything works, except that nobody cleans up after a
+kill -9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(__file__).with_name("guardian.py")
+END_WITHIN = 8.0
+"""Seconds: the guardian's own limits, and some."""
+
+
+class Guard:
+    """`started` and `gone` for each process; `close` once nothing should be left: it ends what left its process group."""
+
+    def __init__(self, run: str) -> None:
+        # -I -S: nothing of the user's environment, no site-packages: it is there after some 10 ms.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(PROGRAM), run],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            bufsize=0,
+        )
+
+    def started(self, pid: int) -> None:
+        self._say(f"+{pid}\n")
+
+    def gone(self, pid: int) -> None:
+        self._say(f"-{pid}\n")
+
+    async def close(self) -> None:
+        """End what is still there, and the guardian with it."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, END_WITHIN)
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(line.encode())

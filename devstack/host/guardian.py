@@ -1,0 +1,115 @@
+"""The guardian: a small process of its own that ends what `devstack up` started when devstack itself is gone, however it went.
+
+    python guardian.py RUN
+
+Its standard input is a pipe that only the supervisor holds: `+PID` when a process was started, `-PID` when one is gone; the end of the
+file means that the supervisor is no more. Then everything that carries DEVSTACK_RUN=RUN in its environment, or was started and has not
+been taken back, is asked to leave, and killed after GRACE seconds.
+
+Rule 1: a stranger is never touched: a process counts by its marker, or by its group, whose leader is the one that was started then.
+Rule 2: standard library only, nothing imported that is not needed: it must be there in a moment and cost nothing.
+
+Without /proc (macOS) the marker cannot be seen: there the process groups that were started are ended, and a daemon that left its group
+stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+assert sys.platform != "win32"
+
+GRACE = 2.0
+"""Seconds between TERM and KILL. Nobody waits for a person here: the terminal is gone."""
+KILL_WITHIN = 5.0
+PROC = "/proc"
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, whose end we shall see
+    started: dict[int, str] = {}
+    for line in sys.stdin.buffer:
+        pid = int(line[1:])
+        if line.startswith(b"+"):
+            started[pid] = born(pid)
+        else:
+            started.pop(pid, None)
+    end(sys.argv[1], started)
+
+
+def end(run: str, started: dict[int, str]) -> None:
+    """Ask all that is left to leave, and kill what has not after GRACE."""
+    marker = f"DEVSTACK_RUN={run}".encode()
+    began, asked, pause = time.monotonic(), set[int](), 0.01
+    while (elapsed := time.monotonic() - began) < GRACE + KILL_WITHIN:
+        left = living(marker, started)
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(OSError):
+                if elapsed >= GRACE:
+                    send(pid, signal.SIGKILL)
+                elif pid not in asked and left[pid] not in left:
+                    # The topmost of each tree: a pool worker is told by its parent, and twice would be too often.
+                    asked.add(pid)
+                    send(pid, signal.SIGTERM)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def living(marker: bytes, started: dict[int, str]) -> dict[int, int]:
+    """What is left, each process with its parent."""
+    if not os.path.isdir(PROC):
+        return {pid: 0 for pid in started if in_group(pid)}
+    found = {}
+    for pid in map(int, filter(str.isdigit, os.listdir(PROC))):
+        with contextlib.suppress(OSError, IndexError):
+            words = stat(pid)
+            group = int(words[2])
+            ours = started.get(group) == (words[19] if group == pid else born(group)) or marker in environment(pid)
+            if ours and words[0] not in ("Z", "X"):
+                found[pid] = int(words[1])
+    return found
+
+
+def environment(pid: int) -> list[bytes]:
+    with open(f"{PROC}/{pid}/environ", "rb") as file:
+        return file.read().split(b"\0")
+
+
+def stat(pid: int) -> list[str]:
+    """The words of /proc/PID/stat behind the name: state, ppid, pgrp … the start time is the 20th."""
+    with open(f"{PROC}/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def born(pid: int) -> str:
+    with contextlib.suppress(OSError, IndexError):
+        return stat(pid)[19]
+    return ""
+
+
+def in_group(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    if os.path.isdir(PROC):
+        os.kill(pid, number)
+    else:
+        os.killpg(pid, number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""However devstack ends, what it started ends too: counted by an independent look at the process table."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.redis_server import eventually
+from tests.support.up import Up
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
+
+FOREVER = "import signal; print('up', flush=True); signal.pause()"
+STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
+DAEMON = """
+import os, signal, subprocess, sys
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+        os.execv(sys.executable, [sys.executable, "-c", "import os, signal; os.close(1); os.close(2); signal.pause()"])
+    os._exit(0)
+os.wait()
+print("up", flush=True)
+signal.pause()
+"""
+GRANDCHILDREN = "sleep 1000 & sleep 1000 & echo up; wait"
+
+
+@pytest.fixture
+def nasty(tmp_path: Path) -> Path:
+    """A project with a shell and its grandchildren, a daemon that left its session, and one that ignores TERM."""
+    for name, code in (("forever", FOREVER), ("stubborn", STUBBORN), ("daemon", DAEMON)):
+        (tmp_path / f"{name}.py").write_text(code)
+    (tmp_path / "devstack.toml").write_text("grace = 1\n")
+    python = sys.executable
+    (tmp_path / "Procfile").write_text(
+        f"web: {python} forever.py\nstubborn: {python} stubborn.py\ndaemon: {python} daemon.py\nshell: {GRANDCHILDREN}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL])
+def test_whatever_ends_devstack_ends_everything(nasty: Path, number: signal.Signals) -> None:
+    with Up(nasty, "up", "--no-color") as up:
+        up.until("up$", 4)
+        assert len(up.left()) >= 7
+        up.process.send_signal(number)
+        code = up.ends()
+        assert code == (-9 if number == signal.SIGKILL else 128 + number)
+        if number == signal.SIGKILL:
+            eventually(lambda: not up.left(), "processes are left after kill -9", within=10)
+        assert up.left() == []
+
+
+def test_a_second_up_may_follow_a_kill_9_at_once(nasty: Path) -> None:
+    state = nasty / "state"
+    with Up(nasty, "up", "web", state=state) as up:
+        up.until("all ready")
+        up.process.kill()
+        up.ends()
+    with Up(nasty, "up", "web", state=state) as up:
+        up.until("all ready")
+
+
+def test_a_guardian_that_is_killed_is_missed_by_nobody(nasty: Path) -> None:
+    with Up(nasty, "up", "web") as up:
+        up.until("all ready")
+        [guardian] = [pid for pid in up.left() if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(guardian, signal.SIGKILL)
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert up.left() == []
+
+
+def test_a_stranger_with_our_pid_of_yesterday_is_never_touched(tmp_path: Path) -> None:
+    """A pid that we started is somebody else's by now: its start time differs."""
+    from devstack.host import guardian
+
+    stranger = os.getpid()
+    assert guardian.born(stranger)
+    assert guardian.living(b"DEVSTACK_RUN=nobody", {stranger: "1"}) == {}
+    assert stranger in guardian.living(b"DEVSTACK_RUN=nobody", {os.getpgid(0): guardian.born(os.getpgid(0))})
