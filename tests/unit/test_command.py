@@ -137,12 +137,14 @@ def test_the_last_program_can_be_exchanged_in_the_text(stage: Path, before: list
         assert new.stdout.decode().splitlines() == [*first, f"{kept}|ne w|$A|"]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_ends_in_a_traceback(text: str) -> None:
     with contextlib.suppress(DevstackError):
         parse(text, "Procfile:1").expand(ENV, "/")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8), min_size=1))
 def test_quoted_words_come_back_whatever_is_in_them(words: list[str]) -> None:
     assert argv("program " + shlex.join(words)) == ["program", *words]
@@ -192,6 +194,10 @@ def test_an_address_and_the_query_of_a_url_are_no_patterns() -> None:
     assert reason("x redis://$S*") == "a pattern (*)"
 
 
+def test_a_command_may_go_on_in_the_next_line() -> None:
+    assert argv("celery -A shop \\\n  worker\\\n") == ["celery", "-A", "shop", "worker"]
+
+
 def test_both_outputs_are_one_already() -> None:
     assert argv("celery worker 2>&1") == ["celery", "worker"]
 
@@ -230,6 +236,8 @@ def test_a_command_may_name_no_program(text: str) -> None:
         ("A=1 cd x && b", "this form of cd", "b"),
         ("ls $HOSTNAME", "$HOSTNAME", "ls "),
         ("ls {a,b}", "{ } that some shells expand", "ls {a,b}"),
+        ("ls $A\\\nb", "a word over two lines", "ls oneb"),
+        ('ls "a\\\nb"', "a word over two lines", "ls ab"),
         ("ls $'a'", "$'", "ls $a"),
         ('ls "${U:-"a"}"', "quotes inside quotes", "ls a"),
         ("P=~/a:~/b ls", "~ inside a value", "ls"),

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devstack.errors import DevstackError
@@ -71,7 +71,7 @@ def test_the_address_of_runserver(words: str, expected: str, url: str) -> None:
 )
 def test_every_way_to_call_manage_py_is_recognised(line: str) -> None:
     found = kind(line)
-    assert (found.name, found.role, found.after) == ("runserver", "web", ("redis", "oneshot"))
+    assert (found.name, found.role, found.after) == ("django runserver", "web", ("redis", "oneshot"))
     assert (found.stop_signal, found.signal_group) == ("INT", True)
 
 
@@ -363,6 +363,7 @@ ODDITIES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PROGRAMS + ODDITIES) | st.text(max_size=6), max_size=7))
 def test_no_words_end_in_a_traceback(words: list[str]) -> None:
     for system in ("linux", "win32"):
@@ -372,6 +373,7 @@ def test_no_words_end_in_a_traceback(words: list[str]) -> None:
 FLAGS = ["-W", "-X", "-u", "-um", "-Wd", "-mx", "-m", "m.py", "dev", "-c", "-", "--help", "-OO"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(FLAGS), max_size=5))
 def test_the_words_of_a_python_program_are_all_kept(words: list[str]) -> None:
     ran = arguments.python_program(["python", *words])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devstack.kinds.wrappers import Unwrapped, unwrap
@@ -102,6 +102,7 @@ def test_a_dotted_target_is_a_command_when_said_so() -> None:
     assert unwrap(shlex.split("watchfiles --target-type command my.program")).argv == ["my.program"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(shlex.split("uv run -m -- env A=1 watchfiles celery watchmedo auto-restart dotenv -f nice \\'"))
