@@ -155,21 +155,10 @@ def parse(text: str, where: str = "") -> Command:
     """DevstackError for what no shell would take: an unclosed quote, nothing on one side of `&&`."""
     if "\0" in text:
         raise DevstackError("the command holds a NUL character", fix="remove it", where=where)
-    text = _without_outer_quotes(text)
     parser = _Parser(text, where)
     parser.read()
     joiners = parser.joiners[: max(0, len(parser.segments) - 1)]
     return Command(text, tuple(parser.segments), tuple(joiners), bool(parser.reason), parser.reason)
-
-
-def _without_outer_quotes(text: str) -> str:
-    """A whole command in quotes, as some Procfiles have it, would be one program with blanks in its name: the quotes are dropped."""
-    bare = text.strip(BLANKS + "\n")
-    inside = bare[1:-1]
-    if len(bare) < 2 or bare[0] != bare[-1] or bare[0] not in "\"'" or bare[0] in inside or "\\" in inside:
-        return text
-    program, blank, _ = inside.partition(" ")
-    return inside if blank and program and "/" not in program else text
 
 
 class _Parser(Reader):
