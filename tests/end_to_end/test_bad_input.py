@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.support.up import Up, devstack
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Windows host is not written yet")
 
-OK = f"{sys.executable} -c pass"
+PYTHON = shlex.quote(sys.executable)
+OK = f"{PYTHON} -c pass"
 
 
 def refused(directory: Path, *arguments: str, code: int = 2) -> str:
@@ -119,9 +121,7 @@ def test_a_missing_program_fails_fast_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_fails_fast_with_the_fix(tmp_path: Path) -> None:
-    done = devstack(
-        written(tmp_path, f"web: {sys.executable} -m nosuchpackage\n"), "up", "--no-color", "--exit-on-failure"
-    )
+    done = devstack(written(tmp_path, f"web: {PYTHON} -m nosuchpackage\n"), "up", "--no-color", "--exit-on-failure")
     assert done.returncode == 1
     assert "try: install it into the project's environment: pip install nosuchpackage" in done.stdout
 
@@ -129,7 +129,7 @@ def test_a_missing_package_fails_fast_with_the_fix(tmp_path: Path) -> None:
 def test_a_port_in_use_names_its_owner(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        procfile = f"web: {sys.executable} -m http.server {port}\n"
+        procfile = f"web: {PYTHON} -m http.server {port}\n"
         settings = f"[processes.web.probe]\nhttp = '/'\nport = {port}\n"
         done = devstack(written(tmp_path, procfile, devstack_toml=settings), "up", "--no-color")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -137,7 +137,7 @@ def test_a_port_in_use_names_its_owner(tmp_path: Path) -> None:
 
 
 def test_a_second_up_in_the_same_project_is_refused(tmp_path: Path) -> None:
-    written(tmp_path, f"web: {sys.executable} -c 'import signal; signal.pause()'\n")
+    written(tmp_path, f"web: {PYTHON} -c 'import signal; signal.pause()'\n")
     state = tmp_path / "state"
     with Up(tmp_path, "up", "--no-color", state=state) as first:
         first.until("all ready")

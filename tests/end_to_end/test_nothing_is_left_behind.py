@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def nasty(tmp_path: Path) -> Path:
     for name, code in (("forever", FOREVER), ("stubborn", STUBBORN), ("daemon", DAEMON)):
         (tmp_path / f"{name}.py").write_text(code)
     (tmp_path / "devstack.toml").write_text("grace = 1\n")
-    python = sys.executable
+    python = shlex.quote(sys.executable)
     (tmp_path / "Procfile").write_text(
         f"web: {python} forever.py\nstubborn: {python} stubborn.py\ndaemon: {python} daemon.py\nshell: {GRANDCHILDREN}\n"
     )

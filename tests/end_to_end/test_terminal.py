@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import uuid
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ class Terminal:
         lines = []
         for name, code in processes.items():
             (directory / f"{name}.py").write_text(code)
-            lines.append(f"{name}: '{sys.executable}' {name}.py\n")
+            lines.append(f"{name}: {shlex.quote(sys.executable)} {name}.py\n")
         (directory / "Procfile").write_text("".join(lines))
         self.mark = uuid.uuid4().hex
         env = {**os.environ, "DEVSTACK_STATE_DIR": str(directory / "state"), MARK: self.mark, "TERM": "xterm-256color"}

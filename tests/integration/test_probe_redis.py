@@ -178,7 +178,8 @@ def test_a_database_that_does_not_exist_is_told() -> None:
 
 
 def test_a_cluster_is_unfit() -> None:
-    with redis_server(conf="cluster-enabled yes") as server:
+    # The bus would be at port + 10000, which need not exist.
+    with redis_server(conf=f"cluster-enabled yes\ncluster-port {free_port()}") as server:
         verdict = classify(server.url)
         assert verdict.finding is Finding.UNFIT
         assert "is a cluster" in verdict.why

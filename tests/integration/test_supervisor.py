@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -99,7 +100,9 @@ def test_a_missing_program_is_named_and_not_tried_again() -> None:
 
 
 def test_a_tree_is_gone_when_its_last_process_is() -> None:
-    shell = f"{sys.executable} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & wait"
+    shell = (
+        f"{shlex.quote(sys.executable)} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & wait"
+    )
     stage = Stage(child("web", shell, shell=True))
 
     async def script(stage: Stage) -> None:
@@ -111,9 +114,7 @@ def test_a_tree_is_gone_when_its_last_process_is() -> None:
 
 
 def test_what_a_crashed_process_leaves_behind_is_ended_before_it_starts_again() -> None:
-    shell = (
-        f"{sys.executable} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & sleep 0.3; exit 4"
-    )
+    shell = f"{shlex.quote(sys.executable)} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & sleep 0.3; exit 4"
     stage = Stage(child("web", shell, shell=True), max_failures=2)
 
     assert stage.play() == 4
