@@ -159,7 +159,17 @@ def launch(line: Line, ground: Ground, n: int) -> Launch:
         words, channel = [*reading.unwrapped.prefix, *(booted or program)], booted is not None
     question, url = probe(own, reading), reading.kind.url
     if _alone(reading):
-        return Launch(tuple(words), env, last.cwd, channel=channel, port=reading.port, probe=question, url=url)
+        # A shell's `cd` sets PWD too.
+        return Launch(
+            tuple(words),
+            {**env, "PWD": last.cwd},
+            last.cwd,
+            open_stdin=reading.kind.open_stdin,
+            channel=channel,
+            port=reading.port,
+            probe=question,
+            url=url,
+        )
     text, env, start = line.command, dict(reading.env), start_of(line, own, ground)
     if becomes_program(reading):
         text = _chained(reading, words)

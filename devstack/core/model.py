@@ -64,6 +64,9 @@ class Launch:
     cwd: str
     shell: bool = False
     stdin: bytes | None = None
+    """Given to it, and then closed; None is /dev/null."""
+    open_stdin: bool = False
+    """Its standard input stays open and silent: esbuild and tailwindcss stop watching when it ends."""
     channel: bool = False
     port: int | None = None
     probe: ProbeSpec | None = None

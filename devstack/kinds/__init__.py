@@ -52,6 +52,7 @@ class Kind:
     oneshot: bool = False
     watch: bool = False
     channel: bool = False
+    open_stdin: bool = False
     single: bool = False
     """Never more than one instance (beat)."""
     env: Mapping[str, str] = field(default_factory=dict)

@@ -57,7 +57,8 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
         return _server(command, rest, context)
     if command in ONE_SHOTS:
         return Kind(name=f"django {command}", role="oneshot", after=("redis",), ready_within=None, oneshot=True)
-    return Kind(name="django command")
+    # django-tailwind hands its standard input on to a watcher that ends with it.
+    return Kind(name="django command", open_stdin=command == "tailwind")
 
 
 def _server(command: str, words: list[str], context: Context) -> Kind:

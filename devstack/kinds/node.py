@@ -9,6 +9,7 @@ Rule 3: the whole tree is signalled: npm passes no signal on to what it started 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from devstack.core.model import ProbeSpec
 from devstack.kinds import Context, Kind
@@ -58,6 +59,12 @@ BUILDERS = {"esbuild", "rollup", "sass", "tailwindcss", "tsc"}
 
 
 def recognise(argv: list[str], context: Context) -> Kind | None:
+    kind = _recognise(argv)
+    # Several watchers (esbuild, tailwindcss) take the end of their standard input as the wish to end.
+    return replace(kind, open_stdin=True) if kind else None
+
+
+def _recognise(argv: list[str]) -> Kind | None:
     words = [re.sub(r"(?i)\.(cmd|ps1)$", "", base_name(argv[0])), *argv[1:]] if argv else [""]
     if words[0] not in RUNNERS | EXECUTORS:
         return _tool(words)

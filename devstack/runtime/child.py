@@ -72,7 +72,9 @@ class Child(asyncio.SubprocessProtocol):
             transport, _ = await loop.subprocess_exec(
                 lambda: self,
                 *words,
-                stdin=asyncio.subprocess.PIPE if launch.stdin is not None else asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE
+                if launch.stdin is not None or launch.open_stdin
+                else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=env,

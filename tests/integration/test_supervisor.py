@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,18 @@ def test_half_lines_of_two_processes_stay_whole(tmp_path: Path) -> None:
     stage = Stage(child("a", halves), child("b", halves))
     stage.play()
     assert stage.lines("a.1") == stage.lines("b.1") == [f"<{i}>" for i in range(12)]
+
+
+def test_standard_input_that_is_held_open_neither_ends_nor_says_anything() -> None:
+    """As esbuild and tailwindcss do: they watch until their standard input ends."""
+    service = child("css", "import sys\nprint('watching')\nsys.stdin.read()\nprint('ended')")
+    held = replace(service, launch=lambda n: replace(service.launch(n), open_stdin=True))
+    stage = Stage(held, child("end", "import sys\nassert sys.stdin.read() == ''\nprint('at once')"))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("watching")
+        await stage.until("end.1 is done")
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert stage.lines("css.1") == ["watching"]

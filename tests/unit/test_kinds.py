@@ -380,3 +380,10 @@ def test_the_words_of_a_python_program_are_all_kept(words: list[str]) -> None:
     if ran:
         again = [*ran.flags, *(["m"] if ran.how == "module" else []), ran.what, *ran.arguments]
         assert "".join(again).replace("-", "") == "".join(words).replace("-", "")
+
+
+def test_watchers_that_end_with_their_standard_input_keep_it() -> None:
+    assert [
+        kind(line).open_stdin for line in ("npx tailwindcss -w", "npm run dev", "python manage.py tailwind start")
+    ] == [True] * 3
+    assert not kind("python manage.py runserver").open_stdin
