@@ -76,7 +76,7 @@ def options(words: Sequence[str], *names: str) -> list[str]:
     for at, word in enumerate(words):
         for name in names:
             if word == name:
-                found += words[at + 1 : at + 2]
+                found += words[at + 1 : at + 2] or [""]
             elif word.startswith(f"{name}=" if name.startswith("--") else name):
                 found.append(word[len(name) :].removeprefix("="))
     return found

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import ntpath
 import posixpath
-import re
 from collections.abc import Sequence
 from functools import partial
 
 from devstack.core.model import ProbeSpec
 from devstack.errors import DevstackError
 from devstack.kinds import Context, Kind
+from devstack.kinds.arguments import base_name, is_python, option
 
 GRACE = 30.0
 """A warm shutdown finishes the running tasks; an idle prefork worker alone takes 2.7 s. 30 s is what Heroku and Kubernetes give."""
@@ -30,7 +30,6 @@ AFTER_WORKERS = {"inspect", "control", "status", "call", "result", "report", "li
 WITH_WORKERS = {"events", "shell"}
 COMMANDS = {"worker", "beat", "flower", "multi"} | BEFORE_WORKERS | AFTER_WORKERS | WITH_WORKERS
 
-_PYTHON = re.compile(r"(python|pypy)[\d.]*w?|py")
 CONTAINERS = {"docker", "docker-compose", "podman", "podman-compose", "nerdctl", "ssh"}
 TRACERS = {
     "ddtrace-run",
@@ -49,7 +48,7 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
     at = program_at(argv)
     if at is None:
         return None
-    if _program(argv[at]) == "flower":
+    if base_name(argv[at]) == "flower":
         return _flower(argv, at + 1, context)
     command_at = _command_at(argv, at + 1)
     command = _command(argv, at + 1)
@@ -87,23 +86,23 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
 
 def program_at(argv: Sequence[str]) -> int | None:
     """Index of the word that is Celery or Flower, or None: `celery`, the `celery` of `-m celery`, that of `manage.py celery`."""
-    first = _program(argv[0]) if argv else ""
+    first = base_name(argv[0]) if argv else ""
     if first in ("celery", "flower"):
         return 0
-    if _PYTHON.fullmatch(first) or first in ("manage.py", "django-admin"):
+    if is_python(first) or first in ("manage.py", "django-admin"):
         return _in_python(argv, 0)
     if first in CONTAINERS | TRACERS | WRAPPERS:
         for at, word in enumerate(argv[1:], 1):
-            name = _program(word)
+            name = base_name(word)
             if name == "flower" or (name == "celery" and _command(argv, at + 1) in COMMANDS):
                 return at  # Not the Compose service of that name in `docker compose run celery …`.
-            if _PYTHON.fullmatch(name) or name == "manage.py":
+            if is_python(name) or name == "manage.py":
                 return _in_python(argv, at)
     return None
 
 
 def _in_python(argv: Sequence[str], at: int) -> int | None:
-    words = [_program(word) for word in argv]
+    words = [base_name(word) for word in argv]
     for i in range(at, len(words) - 1):
         if argv[i] == "-m" and words[i + 1] in ("celery", "flower"):
             return i + 1
@@ -114,11 +113,6 @@ def _in_python(argv: Sequence[str], at: int) -> int | None:
         if argv[i] == "-m":
             return None
     return None
-
-
-def _program(word: str) -> str:
-    name = re.split(r"[/\\]", word)[-1]
-    return re.sub(r"(?i)\.exe$", "", name)
 
 
 def _command_at(argv: Sequence[str], start: int) -> int:
@@ -136,20 +130,6 @@ def _command_at(argv: Sequence[str], start: int) -> int:
 
 def _command(argv: Sequence[str], start: int) -> str:
     return argv[at] if (at := _command_at(argv, start)) < len(argv) else ""
-
-
-def option(argv: Sequence[str], *names: str) -> str | None:
-    """The value of an option in any of its spellings (`-n x`, `-nx`, `--hostname x`, `--hostname=x`), or None. The last one counts."""
-    found = None
-    for at, word in enumerate(argv):
-        for name in names:
-            if word == name:
-                found = argv[at + 1] if at + 1 < len(argv) else ""
-            elif name.startswith("--") and word.startswith(f"{name}="):
-                found = word[len(name) + 1 :]
-            elif not name.startswith("--") and word.startswith(name) and not word.startswith("--"):
-                found = word[len(name) :]
-    return found
 
 
 def app_options(argv: Sequence[str]) -> list[str]:
@@ -172,7 +152,7 @@ def app_options(argv: Sequence[str]) -> list[str]:
 
 def _elsewhere(argv: Sequence[str]) -> bool:
     """Whether it runs where our paths and addresses mean nothing."""
-    return _program(argv[0]) in CONTAINERS
+    return base_name(argv[0]) in CONTAINERS
 
 
 # Worker

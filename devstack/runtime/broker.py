@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from devstack.core.health import Broker
-from devstack.kinds.celery import app_options, option
+from devstack.kinds.arguments import option
+from devstack.kinds.celery import app_options
 from devstack.runtime.ask import Question, Said, ask
 
 BROKER_VARIABLE: Final = "CELERY_BROKER_URL"

@@ -5,7 +5,8 @@ import pytest
 from devstack.core.model import ProbeSpec
 from devstack.errors import DevstackError
 from devstack.kinds import Context, Kind
-from devstack.kinds.celery import app_options, option, recognise
+from devstack.kinds.arguments import option
+from devstack.kinds.celery import app_options, recognise
 
 
 def context(instance: int = 1, system: str = "linux", name: str = "worker", **env: str) -> Context:
