@@ -1,7 +1,7 @@
 """Why a process ended, as far as its exit code and its last lines tell.
 
-Rule 1: `hopeless` only when starting the same thing again cannot help before somebody changes a file.
-Rule 2: a guess is never presented as a fact: without a match the last line speaks for itself.
+Rule 1: `hopeless` only when starting the same thing again cannot help before somebody changes a file, a package or a setting.
+Rule 2: a guess is never presented as a fact: what is not known speaks for itself, with the line that says most.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from devstack.core.names import exit_sentence
 from devstack.errors import did_you_mean
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Configured|Unavailable|Exit|Refused|NotFound|Failure)\b.*"
+)
+FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 LONGEST_REASON = 160
+RECENT = 25
+"""Lines that are looked at: a traceback's end, and what a program says about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +32,77 @@ class Cause:
     fix: str = ""
 
 
-# Pattern in the last lines → the fix, with the pattern's groups filled in. Each of them stays wrong until a file, a package or a
-# setting changes, so it is not tried again before that.
-HOPELESS: tuple[tuple[str, str], ...] = (
-    (r"No module named '?([\w.]+)'?", "install it into the project's environment: pip install {0}"),
-    (
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A line that tells the cause. The groups of `pattern` fill in `fix`; `is_module`: the first one may be misspelt."""
+
+    pattern: str
+    fix: str
+    is_module: bool = False
+    hopeless: bool = True
+
+
+INSTALL = "install it into the project's environment: pip install {0}"
+KNOWN = (
+    Known(r"No module named '?([\w.]+)'?", INSTALL, is_module=True),
+    Known(r"^The module ([\w.]+) was not found", "check the module after -A", is_module=True),
+    Known(
         r"^(?:/bin/)?(?:ba|da|z)?sh: (?:\d+: |line \d+: )?(?:exec: )?([^:\s]+): (?:command )?not found",
         "is {0} installed, and is its venv beside the Procfile?",
     ),
-    (
-        r"Error: Invalid value for '-A' / '--app': ?\n?(?:Unable to load celery application\.)?\n?(.*)",
-        "check the module after -A",
-    ),
-    (r"^Error: No such (?:command|option):? (.+?)\.?$", "check the spelling in the Procfile"),
-    (r"ImproperlyConfigured: (.+)", "set it in .env or in the settings"),
-    (r"can't open file '([^']+)'", "check the path in the Procfile; `cd DIR &&` in front changes the directory"),
-    (r"^((?:SyntaxError|IndentationError|TabError): .+)", "correct the file and save it"),
-    (r"^KeyError: '([A-Z][A-Z0-9_]+)'", "set {0} in .env"),
+    Known(r"^Error: No such (?:command|option):? (.+?)\.?$", "check the spelling in the Procfile"),
+    Known(r"ImproperlyConfigured: (.+)", "set it in .env or in the settings"),
+    Known(r"can't open file '([^']+)'", "check the path in the Procfile; `cd DIR &&` in front changes the directory"),
+    Known(r"^((?:SyntaxError|IndentationError|TabError): .+)", "correct the file"),
+    Known(r"^KeyError: '([A-Z][A-Z0-9_]+)'", "set {0} in .env"),
+    Known(r"^(?:Error: )?Unable to load celery application\.\n(.+)", "check the module after -A"),
+    Known(r"OperationalError: .*[Cc]onnection refused.*", "is the database running?", hopeless=False),
 )
 
 
-def cause_of(code: int, tail: str, *, modules: Sequence[str] = ()) -> Cause:
-    """What ended a process that nobody asked to stop. `modules` are the importable names of its directory, for a spelling hint."""
+def cause_of(code: int, tail: str, *, modules: Sequence[str] = (), directory: str = "") -> Cause:
+    """What ended a process that nobody asked to stop.
+
+    `modules` are the importable names of its directory, for a spelling hint; `directory` is where it ran: the innermost frame of a
+    traceback below it is the project's own line.
+    """
     sentence = exit_sentence(code)
     if code == 0:
         return Cause(sentence)
-    lines = [line.strip() for line in ANSI.sub("", tail).splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
     if code < 0:
         return Cause(sentence + (", out of memory?" if code == -9 else ""))
-    recent = "\n".join(lines[-15:])
-    for pattern, fix in HOPELESS:
-        found = list(re.finditer(pattern, recent, re.MULTILINE))
+    lines = [line.strip() for line in ANSI.sub("", tail).splitlines() if line.strip()][-RECENT:]
+    if not lines:
+        return Cause(sentence)
+    place = _place(lines, directory)
+    recent = "\n".join(lines)
+    for known in KNOWN:
+        found = list(re.finditer(known.pattern, recent, re.MULTILINE))
         if found:
             match = found[-1]
-            what = match[0].strip().splitlines()[-1][:LONGEST_REASON]
-            missing = match[1].split(".")[0] if pattern.startswith("No module") else ""
-            near = did_you_mean(missing, list(modules)) if missing else ""
-            return Cause(f"{sentence}: {what}", True, near or fix.format(*match.groups()))
-    return Cause(f"{sentence}: {last[:LONGEST_REASON]}" if last else sentence)
+            what = match[0].strip().splitlines()[-1]
+            near = did_you_mean(match[1].split(".")[0], list(modules)) if known.is_module else ""
+            return Cause(_sentence(sentence, what, place), known.hopeless, near or known.fix.format(*match.groups()))
+    # The last line of a message may be its least telling one; the one with the exception's name is not.
+    says = next((line for line in reversed(lines[-12:]) if EXCEPTION.fullmatch(line)), lines[-1])
+    return Cause(_sentence(sentence, says, place))
+
+
+def _sentence(ended: str, what: str, place: str) -> str:
+    return f"{ended}: {what[:LONGEST_REASON]}" + (f" ({place})" if place else "")
+
+
+def _place(lines: Sequence[str], directory: str) -> str:
+    """`shop/tasks.py:53`, where the traceback in `lines` was last in a file of the project."""
+    frames = [match for line in lines if (match := FRAME.match(line))]
+    own = [match for match in frames if directory and _below(match["file"], directory)]
+    if not own:
+        return ""
+    file = own[-1]["file"]
+    return f"{file[len(directory) :].lstrip('/') if file.startswith(directory) else file}:{own[-1]['line']}"
+
+
+def _below(file: str, directory: str) -> bool:
+    if not file.startswith(("/", "<")) and ":" not in file:
+        return True  # relative to where it ran
+    return file.startswith(f"{directory}/") and "site-packages" not in file

@@ -146,11 +146,12 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """`name` entered `phase`, or has a new reason there; the process itself carries the reason."""
+    """Something to tell a person about `name`; `why` is its reason at this moment, which a later action may change."""
 
     name: str
     run: int
     kind: Literal["ready", "unready", "remark", "crashed", "failed", "done", "overdue", "stopped", "restarting"]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

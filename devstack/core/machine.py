@@ -62,7 +62,7 @@ def leave(p: Process) -> list[e.Action]:
 
 def kill(p: Process) -> list[e.Action]:
     p.reason = f"did not leave within {seconds(p.service.grace)}, killed"
-    return [e.Kill(p.name, p.run), e.Announce(p.name, p.run, "remark")]
+    return [e.Kill(p.name, p.run), e.Announce(p.name, p.run, "remark", p.reason)]
 
 
 def kill_now(p: Process) -> list[e.Action]:
@@ -70,11 +70,11 @@ def kill_now(p: Process) -> list[e.Action]:
 
 
 def back_off(p: Process) -> list[e.Action]:
-    return [e.SetTimer(p.name, p.run, "backoff", backoff(p.failures)), e.Announce(p.name, p.run, "crashed")]
+    return [e.SetTimer(p.name, p.run, "backoff", backoff(p.failures)), e.Announce(p.name, p.run, "crashed", p.reason)]
 
 
 def settle(p: Process) -> list[e.Action]:
-    return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "ready")]
+    return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "ready", p.reason)]
 
 
 def forgive(p: Process) -> list[e.Action]:
@@ -83,7 +83,7 @@ def forgive(p: Process) -> list[e.Action]:
 
 
 def _announce(kind: str) -> Effect:
-    return lambda p: [e.Announce(p.name, p.run, kind)]  # type: ignore[arg-type]
+    return lambda p: [e.Announce(p.name, p.run, kind, p.reason)]  # type: ignore[arg-type]
 
 
 TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {

@@ -26,7 +26,7 @@ async def port_taken(spec: ProbeSpec, name: str) -> Cause | None:
         return None
     owner = await asyncio.to_thread(ports.owner_of, port)
     holder = f"held by {owner}" if owner else "in use"
-    fix = f"stop it, or give {name} another port in the Procfile or with -p"
+    fix = f"stop it and run devstack again, or give {name} another port in the Procfile or with -p"
     return Cause(f"port {port} is {holder}, not ours", True, fix)
 
 

@@ -20,6 +20,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.5
 RECHECK = 0.5
 """Seconds until a ready process that missed once is asked again; it is unready after MISSES in a row."""
 MISSES = 3
+LIVED = 0.5
+"""Seconds that a process without a probe must have lived to count as ready: a command that cannot work has mostly ended by then."""
 
 
 async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Callable[[e.Event], None]) -> None:
@@ -29,6 +31,7 @@ async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Ca
     """
     name, run = subject.process, subject.run
     if spec.how == "none":
+        await asyncio.sleep(LIVED)
         tell(e.BecameReady(name, run, "running"))
         return
     ready, misses, pause = False, 0, FIRST_PAUSE

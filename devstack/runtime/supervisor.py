@@ -20,8 +20,8 @@ from typing import Any
 from devstack.core import events as e
 from devstack.core.causes import Cause, cause_of
 from devstack.core.health import Broker, Subject
-from devstack.core.machine import decide
-from devstack.core.model import Phase, ProbeSpec, Process, Stack
+from devstack.core.machine import SETTLED_AFTER, decide
+from devstack.core.model import ProbeSpec, Process, Stack
 from devstack.core.names import seconds
 from devstack.host import Host
 from devstack.host.guard import Guard
@@ -129,6 +129,8 @@ class Supervisor:
             case e.Announce():
                 self._announce(action)
             case e.Finish(code):
+                if code and not self._left_at:
+                    self._output.say(voice.farewell(self.stack, code))
                 self._finished.set_result(code)
 
     def _spawn(self, process: Process, number: int) -> None:
@@ -198,9 +200,10 @@ class Supervisor:
         if run.prober:
             run.prober.cancel()
         launch = run.subject.launch
-        run.cause = cause_of(code, run.subject.tail().decode(errors="replace"), modules=_modules(launch.cwd))
-        # One that had been ready met something that may pass; one that never was will meet it again.
-        hopeless = run.cause.hopeless and process.phase is Phase.STARTING
+        tail = run.subject.tail().decode(errors="replace")
+        run.cause = cause_of(code, tail, modules=_modules(launch.cwd), directory=launch.cwd)
+        # One that had settled met something that may pass; one that never did will meet it again.
+        hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
         self.tell(e.Exited(process.name, run.subject.run, code, run.cause.why, hopeless))
 
     # ---- words
@@ -214,7 +217,7 @@ class Supervisor:
             fix = run.cause.fix if run and action.kind == "failed" else ""
             self._output.say(voice.error(process, action, tail, fix, process.service.ready_within))
         else:
-            self._output.say(voice.line(process, action.kind, took))
+            self._output.say(voice.line(process, action, took))
         if action.kind in ("ready", "done", "failed"):
             self._greet()
 

@@ -9,10 +9,10 @@ from devstack.core.names import listing, seconds
 LAST_LINES = 12
 
 
-def line(process: Process, kind: str, took: float) -> str:
+def line(process: Process, said: Announce, took: float) -> str:
     """The line for an Announce; `took` is the time in seconds since the spawn."""
-    name, why = process.name, process.reason
-    match kind:
+    name, why = process.name, said.why
+    match said.kind:
         case "ready" if process.service.probe.how == "none":
             return f"{name} runs (no probe)"
         case "ready":
@@ -31,15 +31,12 @@ def line(process: Process, kind: str, took: float) -> str:
             return f"{name}: {why}"
 
 
-def error(process: Process, kind: Announce, tail: bytes, fix: str, within: float | None) -> str:
+def error(process: Process, said: Announce, tail: bytes, fix: str, within: float | None) -> str:
     """The frame for a process that failed or is overdue."""
-    what = (
-        f"{process.name} failed"
-        if kind.kind == "failed"
-        else f"{process.name} is not ready after {seconds(within or 0)}"
-    )
+    late = f"{process.name} is not ready after {seconds(within or 0)}"
+    what = f"{process.name} failed" if said.kind == "failed" else late
     where = f"  ({process.service.where})" if process.service.where else ""
-    lines = [f"error: {what}{where}", f"  why: {process.reason}"]
+    lines = [f"error: {what}{where}", f"  why: {said.why}"]
     last = [text for text in tail.decode(errors="replace").splitlines() if text.strip()][-LAST_LINES:]
     if last:
         lines += ["  last lines:", *(f"    {process.name} | {text}" for text in last)]
@@ -57,6 +54,13 @@ def progress(stack: Stack, elapsed: float) -> str:
         f"; and {len(late) - 4} more" if len(late) > 4 else ""
     )
     return f"still waiting after {seconds(elapsed)} for {named}"
+
+
+def farewell(stack: Stack, code: int) -> str:
+    """Why `up` ends although nobody asked for it."""
+    never = [p.name for p in stack.processes.values() if not p.run]
+    rest = f"; {listing(never)} never started" if never else ""
+    return f"nothing is left to run: leaving with exit code {code}{rest}"
 
 
 def stopping(stack: Stack, elapsed: float) -> str:

@@ -81,7 +81,7 @@ def test_ctrl_c_stops_everything_and_says_so(tmp_path: Path, terminals: list[Ter
 
 
 def test_names_are_coloured_in_a_terminal_and_not_with_no_color(tmp_path: Path, terminals: list[Terminal]) -> None:
-    for arguments, seen in (((), "\x1b\\[36mweb\\.1 +\\| \x1b\\[0mup"), (("--no-color",), "\nweb\\.1 +\\| up")):
+    for arguments, seen in (((), "\x1b\\[36mweb\\.1 +\\| \x1b\\[0mup"), (("--no-color",), "(?:^|\n)web\\.1 +\\| up")):
         terminal = Terminal(tmp_path, {"web": FOREVER}, "--no-timestamps", *arguments)
         terminals.append(terminal)
         terminal.sees(seen)

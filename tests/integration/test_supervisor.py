@@ -250,3 +250,36 @@ def test_standard_input_that_is_held_open_neither_ends_nor_says_anything() -> No
 
     stage.play(script)
     assert stage.lines("css.1") == ["watching"]
+
+
+def test_a_hopeless_command_without_a_probe_fails_at_once_and_nothing_says_ready() -> None:
+    stage = Stage(child("web", "exec python mange.py runserver", shell=True))
+
+    assert stage.play() == 2
+    assert "can't open file" in stage.text
+    assert "ready" not in stage.text
+    assert "starts again" not in stage.text
+
+
+def test_leaving_for_lack_of_work_names_what_never_started() -> None:
+    stage = Stage(
+        child("release", "raise SystemExit(3)", oneshot=True),
+        child("web", FOREVER, "release"),
+        child("worker", FOREVER, "release"),
+    )
+
+    assert stage.play() == 3
+    assert "nothing is left to run: leaving with exit code 3; web.1 and worker.1 never started" in stage.text
+
+
+def test_a_restart_says_which_file_changed_also_after_a_failure(tmp_path: Path) -> None:
+    stage = Stage(child("worker", "raise SystemExit(3)", oneshot=True), child("web", FOREVER))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("error: worker.1 failed")
+        stage.supervisor.tell(e.RestartAsked(("worker.1",), "shop/tasks.py changed"))
+        await stage.until("error: worker.1 failed", 2)
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert "worker.1 restarts: shop/tasks.py changed" in stage.text

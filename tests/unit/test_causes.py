@@ -26,7 +26,7 @@ INSTALLED = "is gunicron installed, and is its venv beside the Procfile?"
         (
             '  File "a.py", line 2\nSyntaxError: invalid syntax\n',
             "exited 1: SyntaxError: invalid syntax",
-            "correct the file and save it",
+            "correct the file",
         ),
         ("KeyError: 'SECRET_KEY'\n", "exited 1: KeyError: 'SECRET_KEY'", "set SECRET_KEY in .env"),
     ],
@@ -48,3 +48,41 @@ def test_a_signal_is_named() -> None:
 
 def test_exit_0_has_no_cause() -> None:
     assert cause_of(0, "KeyError: 'A'").why == "exited 0"
+
+
+def test_a_misspelt_app_is_recognised_in_the_words_of_every_celery() -> None:
+    new = "Usage: celery [OPTIONS] COMMAND [ARGS]...\n\nError: \nUnable to load celery application.\nThe module shopp was not found.\n"
+    cause = cause_of(2, new, modules=["shop"])
+    assert (cause.why, cause.hopeless, cause.fix) == (
+        "exited 2: The module shopp was not found",
+        True,
+        'did you mean "shop"?',
+    )
+    missing = "Error: \nUnable to load celery application.\nModule 'shop' has no attribute 'celeri'\n"
+    assert cause_of(2, missing).why == "exited 2: Module 'shop' has no attribute 'celeri'"
+    assert cause_of(2, missing).hopeless
+
+
+def test_the_line_with_the_exception_says_more_than_the_last_one() -> None:
+    tail = """Traceback (most recent call last):
+  File "/app/shop/views.py", line 9, in <module>
+    connect()
+psycopg.OperationalError: connection to server at "127.0.0.1", port 5432 failed: Connection refused
+\tIs the server running on that host and accepting TCP/IP connections?
+"""
+    cause = cause_of(1, tail, directory="/app")
+    assert "OperationalError: connection to server" in cause.why
+    assert (cause.hopeless, cause.fix) == (False, "is the database running?")
+    other = "Traceback:\nValueError: Unknown format %p in string '%p@%h'.\nor did you escape it twice?\n"
+    assert cause_of(1, other).why == "exited 1: ValueError: Unknown format %p in string '%p@%h'."
+
+
+def test_the_projects_own_line_is_named() -> None:
+    tail = """  File "/app/manage.py", line 11, in main
+  File "/app/.venv/lib/python3.11/site-packages/django/x.py", line 3, in y
+  File "/app/shop/tasks.py", line 53
+    def broken(:
+SyntaxError: invalid syntax
+"""
+    assert cause_of(1, tail, directory="/app").why == "exited 1: SyntaxError: invalid syntax (shop/tasks.py:53)"
+    assert cause_of(1, tail, directory="/elsewhere").why == "exited 1: SyntaxError: invalid syntax"

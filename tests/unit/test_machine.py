@@ -179,7 +179,7 @@ def test_one_that_ends_does_not_end_the_others() -> None:
     ready(stack, "web.1")
     ready(stack, "worker.1")
 
-    assert exited(stack, "web.1", 0) == [e.Announce("web.1", 1, "done")]
+    assert exited(stack, "web.1", 0) == [e.Announce("web.1", 1, "done", "exited 0")]
     assert exited(stack, "worker.1", 0)[-1] == e.Finish(0)
 
 
@@ -200,7 +200,7 @@ def test_exit_on_failure_counts_one_that_is_not_ready_in_time() -> None:
 
 def test_one_that_is_late_is_named_and_still_welcome() -> None:
     stack = one()
-    assert elapsed(stack, "web.1", "ready") == [e.Announce("web.1", 1, "overdue")]
+    assert elapsed(stack, "web.1", "ready") == [e.Announce("web.1", 1, "overdue", "starting")]
     ready(stack, "web.1")
     assert stack.processes["web.1"].phase is Phase.READY
 
