@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 MARKER = "devstack-ask:"
 OPENED: "set[str]" = set()
@@ -41,7 +42,7 @@ def main() -> "NoReturn":
     try:
         answer.update(settings_of(load(options)))
     except BaseException as error:
-        answer["error"] = sentence(error, here)
+        answer["error"] = sentence(reason(error, options), here)
     answer.update(versions=versions(), files=files(here))
     line = start + json.dumps(answer, default=str).encode() + b"\n"
     while line:
@@ -76,7 +77,33 @@ def load(options: "dict[str, str]") -> "Any":
     app = find_app(name)
     if not isinstance(app, Celery) and not hasattr(app, "conf"):
         raise ValueError(f"{name} is a {type(app).__name__}, not a Celery app")
+    import_settings()
     return app
+
+
+def import_settings() -> None:
+    """The Django settings, which the app may have named: Celery takes a KeyError in them for a setting that is not there."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE") and find_spec("django"):
+        import_module(os.environ["DJANGO_SETTINGS_MODULE"])
+
+
+def reason(error: BaseException, options: "dict[str, str]") -> BaseException:
+    """What really went wrong. Celery hides two things: an exception of the Django settings, and an ImportError in `<app>.celery`."""
+    name = options.get("app") or os.environ.get("APP") or ""
+    if not isinstance(error, (AttributeError, KeyError)):
+        return error
+    for hidden in (import_settings, lambda: import_celery_of(name)):
+        try:
+            hidden()
+        except BaseException as found:
+            return found
+    return error
+
+
+def import_celery_of(name: str) -> None:
+    """`shop/celery.py`, when there is one: for `-A shop` Celery looks there, and goes on when it cannot be imported."""
+    if hasattr(sys.modules.get(name), "__path__") and find_spec(f"{name}.celery"):
+        import_module(f"{name}.celery")
 
 
 def of_django(settings: str) -> "Any":

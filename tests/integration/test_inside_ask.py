@@ -139,6 +139,48 @@ def test_a_project_that_cannot_be_loaded_is_explained_in_a_sentence(
     assert answer["versions"]
 
 
+DJANGO_APP = """
+import os
+from celery import Celery
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+{more}
+"""
+
+
+@pytest.mark.parametrize("more", ["app.autodiscover_tasks()", "print(app.conf.timezone)"])
+@pytest.mark.parametrize("init", ["", "from .celery import app"])
+@pytest.mark.parametrize("variable", [{}, {"DJANGO_SETTINGS_MODULE": "shop.settings"}])
+def test_an_exception_in_django_settings_is_told_instead_of_what_celery_makes_of_it(
+    tmp_path: Path, more: str, init: str, variable: dict[str, str]
+) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "__init__.py").write_text(init)
+    (shop / "celery.py").write_text(DJANGO_APP.format(more=more))
+    (shop / "settings.py").write_text("import os\nSECRET_KEY = 'x'\nSTRIPE_KEY = os.environ['STRIPE_KEY']\n")
+    assert ask(tmp_path, "--app", "shop", **variable)["error"] == "KeyError: 'STRIPE_KEY' (shop/settings.py:3)"
+    answer = ask(tmp_path, "--app", "shop", STRIPE_KEY="x", CELERY_BROKER_URL="redis://env/1", **variable)
+    assert answer["broker_url"] == "redis://env/1"
+
+
+@pytest.mark.parametrize("name", ["shop", "src.shop"])
+def test_an_import_error_in_the_celery_module_of_a_package_names_its_line(tmp_path: Path, name: str) -> None:
+    shop = tmp_path.joinpath(*name.split("."))
+    shop.mkdir(parents=True)
+    (shop / "__init__.py").touch()
+    (shop / "celery.py").write_text("\nimport missing_thing\n")
+    place = shop.relative_to(tmp_path) / "celery.py"
+    assert ask(tmp_path, "--app", name)["error"] == f"No module named 'missing_thing' ({place}:2)"
+    (shop / "celery.py").write_text("from .settings import NAME\n")
+    (shop / "settings.py").touch()
+    answer = ask(tmp_path, "--app", name)
+    assert answer["error"] == (f"cannot import name 'NAME' from '{name}.settings' ({shop}/settings.py) ({place}:1)")
+    (shop / "celery.py").write_text("x = 1\n")
+    assert str(ask(tmp_path, "--app", name)["error"]).startswith("no Celery app there: ")
+
+
 def test_an_error_deep_in_a_library_names_the_projects_innermost_line(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("import conf\n")
     (tmp_path / "conf.py").write_text("import json\n\njson.loads('{')\n")
