@@ -1,7 +1,8 @@
 """Programs that run another one: `uv run celery …`, `env A=b celery …`, `watchmedo auto-restart … -- celery …`.
 
 Rule 1: `prefix + argv` is what runs; the prefix is kept word by word.
-Rule 2: a reloader is no part of it: devstack restarts the program itself, and two reloaders would restart it twice.
+Rule 2: a reloader is no part of it: devstack restarts the program itself, and two reloaders would restart it twice. `python -m watchfiles`
+is watchfiles.
 Rule 3: what is not understood is left where it is, as the program.
 """
 
@@ -12,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from devstack.kinds.arguments import base_name
+from devstack.kinds.arguments import base_name, is_python, option, program, python_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,12 @@ def unwrap(argv: Sequence[str]) -> Unwrapped:
     """Takes the wrappers off, one after the other."""
     prefix, rest, reloader = list[str](), list(argv), ""
     while rest:
-        name = base_name(rest[0])
-        inner = _reloaded(name, rest)
-        if inner:
+        name, words = program(rest)
+        name = name.removeprefix("watchdog.")  # python -m watchdog.watchmedo
+        if inner := _reloaded(name, words, rest):
             rest, reloader = inner, reloader or name
             continue
+        name = base_name(rest[0])
         at = _program_at(name, rest)
         if at is None or at >= len(rest):
             break
@@ -115,18 +117,34 @@ def _past_options(argv: Sequence[str], at: int, values: frozenset[str]) -> int:
     return at
 
 
-def _reloaded(name: str, argv: Sequence[str]) -> list[str] | None:
-    """The program that a reload wrapper runs."""
-    if name == "watchmedo" and argv[1:2] == ["auto-restart"]:
-        return list(argv[_past_options(argv, 2, _WATCHMEDO.values) :])
-    if name != "watchfiles":
-        return None
-    at = _past_options(argv, 1, _WATCHFILES.values)
-    target = argv[at] if at < len(argv) else ""
-    function = re.fullmatch(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)+", target) and not target.endswith((".py", ".sh"))
-    if function and not any(each.endswith("command") for each in argv[1:at]):
-        return None  # It imports and calls that: there is no command to run in its place.
+def _reloaded(name: str, words: Sequence[str], argv: Sequence[str]) -> list[str] | None:
+    """The program that a reload wrapper runs; `words` are those behind its name in `argv`."""
+    if name == "watchmedo" and words[:1] == ["auto-restart"]:
+        return _of_watchmedo(words[1:])
+    return _of_watchfiles(words, argv) if name == "watchfiles" else None
+
+
+def _of_watchmedo(words: Sequence[str]) -> list[str]:
+    """`-R -- celery -A shop` and, as its manual has it, `-R celery -- -A shop`: argparse takes the first `--` away."""
+    at = _past_options(words, 0, _WATCHMEDO.values)
+    command = list(words[at:])
+    if "--" in command and "--" not in words[:at]:
+        command.remove("--")
+    return command
+
+
+def _of_watchfiles(words: Sequence[str], argv: Sequence[str]) -> list[str] | None:
+    at = _past_options(words, 0, _WATCHFILES.values)
+    target = words[at] if at < len(words) else ""
+    kind = option(words, "--target-type") or "auto"
+    dotted = re.fullmatch(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)+", target) and not target.endswith((".py", ".sh"))
     try:
-        return shlex.split(target)
+        if kind == "command" or (kind == "auto" and not dotted):
+            return shlex.split(target)
+        module, arguments = target.removesuffix(".__main__.main"), shlex.split(option(words, "--args") or "")
     except ValueError:
         return None
+    if module == target or not arguments:
+        return None  # It imports and calls that: there is no command to run in its place.
+    ran = python_program(argv) if is_python(argv[0]) else None
+    return [*([argv[0], *ran.flags] if ran else ["python"]), "-m", module, *arguments]
