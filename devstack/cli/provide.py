@@ -1,6 +1,6 @@
 """Between the project and the runtime: what the Celery lines say, so that the broker can be found and a Redis provided.
 
-Rule 1: a stack without Celery, Redis or a `redis.url` in the settings pays nothing for any of this.
+Rule 1: a stack that uses neither Celery nor Redis pays nothing for any of this, see `_wanted`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devstack.config.load import Project
+from devstack.core import redis_url
 from devstack.core.health import Broker
 from devstack.core.model import Launch, Service
-from devstack.core.redis_url import RedisUrl, parse
 from devstack.errors import DevstackError
 from devstack.host import Host
 
@@ -42,22 +42,28 @@ async def provide(project: Project, say: Callable[[str], None]) -> Broker | None
 
     Gives None for a stack that uses none. DevstackError when the broker cannot be used.
     """
-    lines = [_celery_line(service) for service in project.services if service.role in CELERY_ROLES]
     redis = tuple(service for service in project.services if service.role == "redis")
-    if not lines and not redis and not project.settings.redis.url:
+    celery = [service for service in project.services if service.role in CELERY_ROLES]
+    if not celery and project.waits_for_redis:
+        # `devstack up web`: the worker runs in another terminal, and both want the broker.
+        celery = [service for service in project.left_out if service.role in CELERY_ROLES]
+    known = bool(celery or redis or project.settings.redis.url)
+    wanted = None if known else _wanted(project)
+    if not known and wanted is None:
         return None
-    from devstack.runtime.broker import Clues, broker_of
+    lines = [_celery_line(service) for service in celery]
+    from devstack.runtime.broker import Clues, Found, Origin, broker_of
     from devstack.runtime.provision import Needs, provision
 
     clues = Clues(
         lines=[(line.words, line.service.where) for line in lines],
-        variable=project.variable,
+        variable=lambda name: _variable(project, name),
         question=next((q for line in lines if (q := _question(line))), None),
         memory=project.state_dir,
         setting=project.settings.redis.url or "",
         setting_where=project.settings.sources.get(("redis", "url"), ""),
     )
-    found = await broker_of(clues, say)
+    found = Found(wanted, Origin.ENVIRONMENT) if wanted else await broker_of(clues, say)
     if found.note:
         say(found.note)
     needs = Needs(
@@ -81,6 +87,37 @@ async def provide(project: Project, say: Callable[[str], None]) -> Broker | None
         project.add(made.service)
     project.injected.update(made.inject)
     return made.broker
+
+
+def _wanted(project: Project) -> Broker | None:
+    """The Redis on this machine that a stack wants although no line of it is Celery's.
+
+    CELERY_BROKER_URL tells of a worker behind a script. REDIS_URL may be anybody's: it counts for a process whose settings say that it
+    needs redis, and such a one means the usual address where there is none.
+    """
+    if not project.waits_for_redis:
+        return None
+    named = _variable(project, "CELERY_BROKER_URL")
+    if named is None:
+        settings = project.settings
+        asking = [name for name in sorted(project.waits_for_redis) if "redis" in (settings.process(name).needs or ())]
+        if not asking:
+            return None
+        place = settings.sources.get(("processes", asking[0], "needs"), "")
+        named = _variable(project, "REDIS_URL") or (redis_url.DEFAULT, place)
+    url, where = named
+    with contextlib.suppress(ValueError):
+        if not redis_url.is_redis(url) or not redis_url.parse(url).local:
+            return None
+    return Broker(url, where)
+
+
+def _variable(project: Project, name: str) -> tuple[str, str] | None:
+    """As a person set it for all processes, or for one of them (in the settings, or in front of its command)."""
+    if found := project.variable(name):
+        return found
+    own = ((service.launch(1).env.get(name), service.where) for service in project.services)
+    return next(((value, where) for value, where in own if value), None)
 
 
 @contextlib.contextmanager
@@ -112,7 +149,7 @@ def only_beat(project: Project, here: Host, broker: Broker | None) -> Iterator[N
 def _place(url: str) -> str:
     """The broker without its password."""
     try:
-        redis: RedisUrl = parse(url)
+        redis = redis_url.parse(url)
     except ValueError:
         return url.rpartition("@")[2]
     return f"{redis.place}/{redis.db}"

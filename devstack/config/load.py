@@ -6,6 +6,7 @@ Rule 2: what is odd but works is a note, said once; what cannot work is a Devsta
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Project:
     waits_for_redis: frozenset[str]
     injected: MutableMapping[str, str]
     redis_persist: bool
+    left_out: list[Service]
+    """What the Procfile has besides, by name or by formation: it does not run here, yet it tells what the project uses."""
 
     def add(self, redis: Service) -> None:
         """A Redis that devstack provides: it comes first, and those that want one wait for it."""
@@ -98,7 +101,8 @@ def load(options: Options) -> Project:
         Explained("", "venv", str(venv.path) if venv else None, str(venv.source) if venv else "default"),
     ]
     notes += [*chosen.notes, *procfile_notes, *variables.notes, *port_notes]
-    ordered = _services(_lines(entries, chosen, path, notes), ground, notes, explained)
+    lines = _lines(entries, chosen, path, notes)
+    ordered = _services(lines, ground, notes, explained)
     services = _selected(options.names, ordered.services, notes) if options.names else ordered.services
     names = [each.name for each in services]
     return Project(
@@ -118,6 +122,7 @@ def load(options: Options) -> Project:
         ordered.waits_for_redis.intersection(names),
         environment.injected,
         persist,
+        _left_out(lines, ordered.services, names, ground),
     )
 
 
@@ -144,6 +149,17 @@ def _services(lines: list[Line], ground: Ground, notes: list[str], explained: li
     ]
     notes += ordered.notes
     return ordered
+
+
+def _left_out(lines: list[Line], counted: list[Service], names: list[str], ground: Ground) -> list[Service]:
+    found = [each for each in counted if each.name not in names]
+    there = {each.name for each in counted}
+    for line in lines:
+        if line.name not in there:
+            # Nobody has to mend what does not run.
+            with contextlib.suppress(DevstackError):
+                found.append(service(line, ground, 1).service)
+    return found
 
 
 def _in_order(explained: list[Explained], names: list[str]) -> list[Explained]:

@@ -2,12 +2,15 @@
 
 Rule 1: a configuration goes in through stdin, so that no password stands in an argv.
 Rule 2: a server of ours listens on loopback (or on a socket) alone and writes nothing outside its directory.
+Rule 3: a line that does not say where its data goes writes no dump.rdb into the project.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import ntpath
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +25,8 @@ SERVERS: Final = ("redis-server", "valkey-server", "keydb-server", "memurai")
 """Names of programs, the best known first."""
 _ALSO: Final = ("redis-stack-server", "dragonfly")
 _IMAGES: Final = re.compile(r"(?:.*/)?(?:redis|valkey|redis-stack|redis-stack-server|keydb|dragonfly)(?:[:@].*)?")
+_SAYS_WHERE: Final = {"", "dir", "save", "dbfilename", "appendonly", "include"}
+"""Options of those who have thought of their data; "" is a conf file."""
 _IN_URL: Final = ("port", "unixsocket", "requirepass")
 _SWITCHES: Final = re.compile(r"-[dit]+|--(?:rm|init|detach|interactive|tty|privileged|read-only)")
 EVERY: Final = 5.0
@@ -39,7 +44,31 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
         after=(),
         probe=ProbeSpec("redis", {"url": url}, every=EVERY),
         grace=10.0,
+        notes=(_kept(context),) if _is_homeless(argv) else (),
+        arguments=_with_directory,
     )
+
+
+def directory_of(state_dir: str, process: str, system: str) -> str:
+    """Where a server of the Procfile keeps its data when its line does not say; whoever starts it makes the directory."""
+    join = ntpath.join if system == "win32" else posixpath.join
+    return join(state_dir, "redis", process)
+
+
+def _is_homeless(argv: list[str]) -> bool:
+    """Whether a server would save into its working directory without anybody having said so."""
+    return _name(argv) in SERVERS and not _SAYS_WHERE & set(_options(argv[1:]))
+
+
+def _with_directory(argv: list[str], context: Context) -> list[str]:
+    if not _is_homeless(argv):
+        return argv
+    return [*argv, "--dir", directory_of(context.state_dir, context.process, context.system)]
+
+
+def _kept(context: Context) -> str:
+    place = directory_of(context.state_dir, context.process, context.system)
+    return f"its dump.rdb goes to {place}, not into the project; with `--dir .` in the line it stays there"
 
 
 def _name(argv: list[str]) -> str:

@@ -66,6 +66,8 @@ class Said:
     control_exchange: str = "celery"
     app: str = ""
     kombu: str = ""
+    eager: bool = False
+    """Tasks run in the process that sends them (task_always_eager)."""
     error: str = ""
     remembered: bool = False
 
@@ -148,6 +150,7 @@ def _read(answer: Mapping[str, Any], *, remembered: bool = False) -> Said:
         control_exchange=text("control_exchange") or "celery",
         app=text("app"),
         kombu=(versions.get("kombu") or "") if isinstance(versions, dict) else "",
+        eager=answer.get("task_always_eager") is True,
         error=text("error"),
         remembered=remembered,
     )

@@ -52,7 +52,7 @@ class Clues:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`broker.url` is empty for NOWHERE and UNKNOWN. `note` says what went wrong, `kombu` is the project's version if it told."""
+    """`broker.url` is empty for NOWHERE and UNKNOWN. `note` says what is wrong or odd, `kombu` is the project's version if it told."""
 
     broker: Broker
     origin: Origin
@@ -93,7 +93,8 @@ def _of_project(said: Said, question: Question) -> Found:
         said.control_exchange,
     )
     origin = Origin.PROJECT if broker.url else Origin.NOWHERE
-    return Found(broker, origin, kombu=said.kombu, remembered=said.remembered)
+    eager = f"tasks run inside the web process (CELERY_TASK_ALWAYS_EAGER, {broker.source}): .delay() never reaches the worker"
+    return Found(broker, origin, eager if said.eager else "", said.kombu, said.remembered)
 
 
 def _warm_up() -> None:

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
+import shlex
 import shutil
 import socket
 from collections.abc import Callable, Mapping
@@ -25,6 +27,7 @@ from devstack.core import redis_url
 from devstack.core.health import Broker
 from devstack.core.model import Service
 from devstack.core.redis_url import RedisUrl
+from devstack.core.secrets import mask
 from devstack.errors import DevstackError
 from devstack.kinds import redis as kind
 from devstack.probes import tcp
@@ -35,6 +38,7 @@ from devstack.runtime.broker import BACKEND_VARIABLE, BROKER_VARIABLE, Origin
 LOCAL_WITHIN: Final = 1.0
 REMOTE_WITHIN: Final = 3.0
 NAME: Final = "redis"
+_SCHEME: Final = re.compile(r"\s*[A-Za-z][\w.+-]*://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,13 @@ async def provision(needs: Needs, say: Callable[[str], None]) -> Provision:
     """Decide. DevstackError when the broker cannot be used and a person has to do something."""
     needs, note = await _instead_of_rabbitmq(needs)
     made = Provision(needs.broker, notes=[note] if note else [])
-    text = needs.broker.url or (redis_url.DEFAULT if needs.celery else "")
+    _make_directories(needs)
     lines = [(line, at, _parsed(at, line.where)) for line in needs.lines if (at := _url_of(line))]
     # A line with a probe of the settings may ask a server elsewhere: that is not ours to think about.
     lines = [each for each in lines if each[2].local]
+    text = needs.broker.url or (_default(needs, lines) if needs.celery else "")
+    if text and not _SCHEME.match(text):
+        raise _no_scheme(text, needs.broker.source)
     if text and not redis_url.is_redis(text):
         scheme = text.partition("://")[0][:20]
         made.notes.append(f"the broker is {scheme} ({needs.broker.source}): devstack neither starts nor watches it")
@@ -91,6 +98,7 @@ async def provision(needs: Needs, say: Callable[[str], None]) -> Provision:
             made.broker = replace(made.broker, url=text, ours=await _line(mine[0], text, url, needs, made))
         else:
             await _broker(text, url, needs, made, say)
+        made.notes += [each for line, _, at in lines if (each := _unused(line, at, needs, made))]
         _tell_children(needs, made, backend=not note)
     for line, line_text, line_url in lines:
         await _line(line, line_text, line_url, needs, made)
@@ -124,7 +132,7 @@ async def _broker(text: str, url: RedisUrl, needs: Needs, made: Provision, say: 
         made.service = await _ours(name, text, moved, needs, made)
         made.broker = replace(made.broker, url=text, ours=True)
         made.notes.append(
-            f"{verdict.why}: the Redis of devstack is at {moved.place}, and the processes get {BROKER_VARIABLE}; "
+            f"{verdict.why}: the Redis of devstack is at {moved.place}; "
             f"settings that name {url.place} themselves (CACHES, CHANNEL_LAYERS) do not reach it"
         )
     else:
@@ -186,8 +194,8 @@ async def _instead_of_rabbitmq(needs: Needs) -> tuple[Needs, str]:
                 writer.close()
             except OSError:
                 note = (
-                    f"{needs.broker.source} name a RabbitMQ at {host}:{port}, where nothing listens: the processes get "
-                    f"{BROKER_VARIABLE} and use Redis; start RabbitMQ, or set {BROKER_VARIABLE}, to have it otherwise"
+                    f"{needs.broker.source} name a RabbitMQ at {host}:{port}, where nothing listens, and Redis stands "
+                    f"in for it; start RabbitMQ, or set {BROKER_VARIABLE}, to have it otherwise"
                 )
                 return replace(needs, broker=replace(needs.broker, url=""), origin=Origin.NOWHERE), note
     return needs, ""
@@ -200,6 +208,12 @@ def _tell_children(needs: Needs, made: Provision, *, backend: bool) -> None:
     theirs = needs.env.get(BROKER_VARIABLE)
     if not theirs:
         made.inject[BROKER_VARIABLE] = made.broker.url
+        if needs.origin is Origin.NOWHERE:
+            why = "nobody names a broker: " if backend else ""
+            export = mask(f"export {BROKER_VARIABLE}={made.broker.url}")
+            made.notes.append(
+                f"{why}the processes get {BROKER_VARIABLE}, and another terminal needs it as well: {export}"
+            )
     elif theirs != made.broker.url:
         made.notes.append(f"{BROKER_VARIABLE} is set to another broker than redis.url, and the processes use that one")
     # A project that names a broker and no backend has chosen to have none.
@@ -246,6 +260,42 @@ def _parsed(text: str, where: str) -> RedisUrl:
     except ValueError as error:
         fix = "write redis://:PASSWORD@HOST:PORT/DB, for example redis://127.0.0.1:6379/0"
         raise DevstackError("the URL of a Redis cannot be read", why=f"{error}", fix=fix, where=where) from None
+
+
+def _no_scheme(text: str, where: str) -> DevstackError:
+    """127.0.0.1:6379: Celery takes that for the address of a RabbitMQ."""
+    place, _, database = text.partition("/")
+    readable = re.fullmatch(r"[\w.-]*(:\d+)?", place) and re.fullmatch(r"\d*", database)
+    url = f"redis://{place}/{database or 0}" if readable else "redis://HOST:PORT/DB"
+    why = "it does not begin with redis:// (or amqp://, …), and Celery would look for a RabbitMQ there"
+    return DevstackError("the address of the broker has no scheme", why=why, fix=f"write {url}", where=where)
+
+
+def _default(needs: Needs, lines: list[tuple[Service, str, RedisUrl]]) -> str:
+    """The broker that nobody named: the one Redis of the Procfile."""
+    return lines[0][1] if needs.origin is Origin.NOWHERE and len(lines) == 1 else redis_url.DEFAULT
+
+
+def _unused(line: Service, url: RedisUrl, needs: Needs, made: Provision) -> str:
+    """A Redis of the Procfile that does not serve the broker. A variable (REDIS_URL) may say what it is for."""
+    if needs.origin is Origin.UNKNOWN:
+        return ""
+    for each in (*needs.env.values(), made.broker.result_backend):
+        with contextlib.suppress(ValueError):
+            if redis_url.is_redis(each) and (other := redis_url.parse(each)).local and _same(other, url):
+                return ""
+    broker = redis_url.parse(made.broker.url).place
+    source = f" ({made.broker.source})" if made.broker.source else ""
+    return f"{line.name} serves {url.place}, where Celery does not look: the broker is {broker}{source}"
+
+
+def _make_directories(needs: Needs) -> None:
+    """Those that the kind gives to the servers of the Procfile."""
+    for line in needs.lines:
+        for n in range(1, line.instances + 1):
+            place = kind.directory_of(str(needs.state_dir), f"{line.name}.{n}", needs.system)
+            if any(place in word or shlex.quote(place) in word for word in line.launch(n).argv):
+                servers.make_directory(Path(place))
 
 
 def _url_of(line: Service) -> str:

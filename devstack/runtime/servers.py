@@ -56,19 +56,10 @@ def service(
 ) -> Service:
     """A server of ours at `url`, which is `parsed`; its directory is made. DevstackError when it cannot be."""
     directory = state_dir / "redis" / server.version.directory
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileNotFoundError):
-            # Somebody may have said BGSAVE to a server that was not to keep anything.
-            (directory / "unsaved.rdb").unlink()
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise PermissionError(13, "it is not writable")
-    except OSError as error:
-        raise DevstackError(
-            f"cannot use {directory} for the data of Redis",
-            why=(error.strerror or f"{error}").lower(),
-            fix="make it writable, or choose another place: export DEVSTACK_STATE_DIR=/a/directory/you/may/write",
-        ) from None
+    make_directory(directory)
+    with contextlib.suppress(FileNotFoundError):
+        # Somebody may have said BGSAVE to a server that was not to keep anything.
+        (directory / "unsaved.rdb").unlink()
     launch = Launch(
         argv=(server.program, "-"),
         env=dict(env),
@@ -87,6 +78,20 @@ def service(
         where="devstack",
         launch=lambda n: launch,
     )
+
+
+def make_directory(directory: Path) -> None:
+    """A place for the data of a Redis, for its owner alone. DevstackError when it cannot be used."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(13, "it is not writable")
+    except OSError as error:
+        raise DevstackError(
+            f"cannot use {directory} for the data of Redis",
+            why=(error.strerror or f"{error}").lower(),
+            fix="make it writable, or choose another place: export DEVSTACK_STATE_DIR=/a/directory/you/may/write",
+        ) from None
 
 
 def outside(name: str, url: str, env: Mapping[str, str]) -> Service:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,10 @@ def test_nobody_naming_a_broker_gives_the_default_to_the_children(
     made = decide(needs(tmp_path, origin=Origin.NOWHERE))
     assert made.inject == {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
     assert (made.broker.url, made.broker.ours) == (url, True)
+    assert made.notes[-1] == (
+        "nobody names a broker: the processes get CELERY_BROKER_URL, and another terminal needs it as well: "
+        f"export CELERY_BROKER_URL={url}"
+    )
     own = {"PATH": os.environ["PATH"], "CELERY_RESULT_BACKEND": "django-db"}
     assert decide(needs(tmp_path, origin=Origin.NOWHERE, env=own)).inject == {"CELERY_BROKER_URL": url}
     wanted = needs(tmp_path, origin=Origin.NOWHERE)
@@ -197,7 +203,7 @@ def test_a_stranger_on_the_default_port_moves_ours_and_on_a_chosen_one_is_an_err
         assert made.service
         assert parse(made.broker.url).port != port
         assert made.inject["CELERY_BROKER_URL"] == made.broker.url
-        assert f"(pid {os.getpid()})" in made.notes[-1]
+        assert f"(pid {os.getpid()})" in made.notes[-2]
         with running(made.service) as child:
             eventually(lambda: ready(made.broker.url, child), "our Redis")
         for origin in (Origin.PROJECT, Origin.ENVIRONMENT, Origin.FLAG, Origin.SETTING, Origin.UNKNOWN):
@@ -255,6 +261,24 @@ def test_another_broker_is_left_alone(tmp_path: Path, url: str) -> None:
     assert made.notes[0].startswith(f"the broker is {url.split(':')[0]} (settings of shop)")
 
 
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:18390", "redis://127.0.0.1:18390/0"),
+        ("localhost", "redis://localhost/0"),
+        ("localhost:6379/2", "redis://localhost:6379/2"),
+        ("://127.0.0.1", "redis://HOST:PORT/DB"),
+        (":secret@127.0.0.1:6379", "redis://HOST:PORT/DB"),
+        ("redis:/127.0.0.1", "redis://HOST:PORT/DB"),
+        ("127.0.0.1:1;redis://127.0.0.1:2", "redis://HOST:PORT/DB"),
+    ],
+)
+def test_a_forgotten_scheme_is_an_error_with_the_whole_address(tmp_path: Path, text: str, url: str) -> None:
+    error = refused(needs(tmp_path, text, Origin.ENVIRONMENT))
+    assert (error.fix, error.where) == (f"write {url}", "settings of shop")
+    assert "secret" not in str(error)
+
+
 def test_redis_stands_in_for_a_rabbitmq_that_nobody_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, port = at(free_port()), free_port()
     monkeypatch.setattr("devstack.core.redis_url.DEFAULT", url)
@@ -306,6 +330,48 @@ def test_a_redis_line_whose_program_is_missing_is_served_by_ours(tmp_path: Path)
     assert made.broker.ours
     with running(made.replaced["redis"]) as child:
         eventually(lambda: ready(at(port), child), "our Redis")
+
+
+def test_the_only_redis_line_is_the_broker_that_nobody_named(tmp_path: Path) -> None:
+    port = free_port()
+    service = line(f"{debian() or valkey()} --port {port} --requirepass secret")
+    made = decide(needs(tmp_path, origin=Origin.NOWHERE, lines=(service,), names=frozenset({"redis"})))
+    assert (made.service, made.inject["CELERY_BROKER_URL"]) == (None, at(port, login=":secret@"))
+    assert "secret" not in str(made.notes)
+
+
+def test_a_redis_line_that_the_broker_does_not_use_gets_a_word_unless_a_variable_uses_it(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    service = line(f"{debian() or valkey()} --port {other}")
+    wanted = needs(tmp_path, at(port), lines=(service,), names=frozenset({"redis"}), env={"PATH": os.environ["PATH"]})
+    word = (
+        f"redis serves 127.0.0.1:{other}, where Celery does not look: the broker is 127.0.0.1:{port} (settings of shop)"
+    )
+    assert word in decide(wanted).notes
+    cache = {**wanted.env, "X_URL": "redis://127.0.0.1/none", "CACHE_URL": f"redis://localhost:{other}/3"}
+    assert word not in decide(replace(wanted, env=cache)).notes
+    results = replace(wanted, broker=replace(wanted.broker, result_backend=at(other)))
+    assert word not in decide(results).notes
+
+
+@pytest.mark.parametrize("name", ["state", "a state's"])
+def test_the_directory_of_a_redis_line_is_there_before_it_starts(tmp_path: Path, name: str) -> None:
+    state = tmp_path / name
+    words = ["redis-server", "--port", f"{free_port()}"]
+    context = Context("redis.1", 1, "linux", {}, "", str(state))
+    kind = recognise(words, context)
+    assert kind
+    argv = tuple(kind.arguments(words, context))
+    for launch in (Launch(argv, {}, "."), Launch((f"cd x && {shlex.join(argv)}",), {}, ".", shell=True)):
+        service = replace(line(" ".join(words)), launch=partial(_first_of, launch))
+        decide(needs(state, celery=False, lines=(service,)))
+        (state / "redis" / "redis.1").rmdir()
+    decide(needs(state, celery=False, lines=(line(f"redis-server --port {free_port()} --dir ."),)))
+    assert list((state / "redis").iterdir()) == []
+
+
+def _first_of(launch: Launch, n: int) -> Launch:
+    return launch
 
 
 def test_a_redis_line_on_another_port_stands_beside_the_broker(tmp_path: Path) -> None:
@@ -473,6 +539,13 @@ def test_a_project_that_cannot_be_imported_is_unknown_with_the_reason(tmp_path: 
     assert "SECRET_KEY is missing (shop/celery.py:" in found.note
     shop.find()
     assert not (shop.memory / "celery-settings.json").exists()
+
+
+def test_tasks_that_never_reach_the_worker_get_a_word_each_time(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "SETTINGS = dict(broker='redis://127.0.0.1:7000/1', task_always_eager=True)")
+    _settle(shop)
+    word = "tasks run inside the web process (CELERY_TASK_ALWAYS_EAGER, settings of shop): .delay() never reaches the worker"
+    assert [(each.note, each.remembered) for each in (shop.find(), shop.find())] == [(word, False), (word, True)]
 
 
 def test_without_an_app_nothing_is_asked(tmp_path: Path) -> None:

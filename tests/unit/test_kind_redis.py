@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from dataclasses import replace
 from pathlib import PureWindowsPath
 
 import pytest
@@ -52,6 +53,36 @@ def test_a_redis_of_the_procfile_waits_for_nobody_and_is_asked_every_five_second
     kind = recognise(["redis-server"], CONTEXT)
     assert kind
     assert (kind.role, kind.after, kind.probe.how, kind.probe.every, kind.grace) == ("redis", (), "redis", 5.0, 10.0)
+
+
+@pytest.mark.parametrize("line", ["redis-server", "/opt/bin/valkey-server --port 18379 --loglevel notice"])
+def test_a_line_that_does_not_say_where_its_data_goes_keeps_it_out_of_the_project(line: str) -> None:
+    kind = recognise(shlex.split(line), CONTEXT)
+    assert kind
+    assert kind.arguments(shlex.split(line), CONTEXT) == [*shlex.split(line), "--dir", "/state/redis/redis.1"]
+    [note] = kind.notes
+    assert "/state/redis/redis.1" in note
+    second = replace(CONTEXT, process="redis.2", instance=2, system="win32", state_dir="C:\\state")
+    assert kind.arguments(["redis-server"], second)[-1] == r"C:\state\redis\redis.2"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "redis-server --dir .",
+        "redis-server --dir=/var/lib/redis --port 6380",
+        "redis-server --save ''",
+        "redis-server conf/redis.conf --port 7003",
+        "redis-server -",
+        "redis-server --appendonly yes",
+        "docker run --rm redis",
+    ],
+)
+def test_a_line_that_says_where_its_data_goes_is_left_alone(line: str) -> None:
+    argv = shlex.split(line)
+    kind = recognise(argv, CONTEXT)
+    assert kind
+    assert (kind.arguments(argv, CONTEXT), kind.notes) == (argv, ())
 
 
 def test_a_conf_file_tells_the_address() -> None:
