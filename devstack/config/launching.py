@@ -7,11 +7,12 @@ Rule 2: nothing is started and no program is looked for until a launch is asked 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from devstack import kinds
@@ -19,16 +20,18 @@ from devstack.config import command as commands
 from devstack.config import environment, interpreter
 from devstack.config.options import Options
 from devstack.config.settings import ProcessSettings, Settings
+from devstack.config.words import Text
 from devstack.core.model import Launch, ProbeSpec
 from devstack.errors import DevstackError, did_you_mean
 from devstack.kinds import Context, Kind, wrappers
+from devstack.kinds.arguments import base_name
 
 _ENVIRONMENT_RUNNERS = {"uv", "poetry", "pipenv", "pdm", "rye", "hatch"}
 """Wrappers that choose the interpreter themselves."""
-
-
+_SHELLS = {"sh", "bash", "dash", "zsh"}
 _WATCHMEDO = re.compile(
-    r"(?P<before>(?:[A-Za-z_]\w*=\S*\s+)*)(?:\S*/)?watchmedo\s+auto-restart\s[^|&;<>()`$]*?\s--\s+(?P<command>.+)"
+    r"(?:(?:[^'\"\\]|'[^']*'|\"[^\"\\]*\")*[\s/.])?watchmedo\s+auto-restart\s(?P<options>[^|&;<>()`$]*?)\s--\s.+",
+    re.DOTALL,
 )
 
 
@@ -86,6 +89,8 @@ class Reading:
     command: commands.Command
     simples: list[commands.Simple]
     unwrapped: wrappers.Unwrapped
+    in_shell: bool
+    """What `unwrapped` leaves is a shell with a script, and `kind` is that of a program in there."""
     kind: Kind
     context: Context
     env: Mapping[str, str]
@@ -111,30 +116,81 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
 
     env, sources = variables(kinds.OTHER)
     venv = ground.venv(Path(start))
-    simples = command.expand(interpreter.with_venv(env, venv) if venv else env, start)
+    known = interpreter.with_venv(env, venv) if venv else env
+    simples = command.expand(known, start)
     if not simples or not simples[-1].argv:
         fix = "variables for all processes belong into .env"
         raise DevstackError(f'the command of "{line.name}" names no program', fix=fix, where=line.command_where)
-    last = simples[-1]
+    system = ground.options.system
+    bare = _Bare(simples, wrappers.Unwrapped([], simples[-1].argv), simples[-1], in_shell=False)
+    bare = bare if own.as_written else _bare(simples, known, system)
+    last, program = bare.simples[-1], bare.program
     if not Path(last.cwd).is_dir():
         raise _no_directory(line, last.cwd, Path(start))
-    unwrapped = wrappers.unwrap(last.argv)
-    venv = ground.venv(Path(last.cwd), *_script_directories(unwrapped.argv, last.cwd))
-    context = Context(process, n, ground.options.system, {**env, **last.env}, last.cwd, str(ground.state_dir))
-    kind = kinds.OTHER if own.as_written else _recognise(unwrapped.argv, context, line)
+    venv = ground.venv(Path(program.cwd), *_script_directories(program.argv, program.cwd))
+    context = Context(process, n, system, {**env, **program.env}, program.cwd, str(ground.state_dir))
+    kind = kinds.OTHER if own.as_written else _recognise(program.argv, context, line)
     env, sources = variables(kind)
     if venv:
         env = interpreter.with_venv(env, venv)
         sources |= dict.fromkeys(("PATH", "VIRTUAL_ENV"), str(venv.source))
-    return Reading(command, simples, unwrapped, kind, context, env, sources, port)
+    return Reading(command, bare.simples, bare.unwrapped, bare.in_shell, kind, context, env, sources, port)
 
 
 def _parse(line: Line) -> commands.Command:
     """`watchmedo auto-restart --pattern=*.py -- celery …` needs a shell for nothing but the pattern, which is not going to be used."""
-    command = commands.parse(line.command, line.command_where)
-    if command.needs_shell and (match := _WATCHMEDO.fullmatch(line.command.strip())):
-        return commands.parse(f"{match['before']}watchmedo auto-restart -- {match['command']}", line.command_where)
+    command, text = commands.parse(line.command, line.command_where), line.command
+    if command.needs_shell and (match := _WATCHMEDO.fullmatch(text)):
+        escaped = re.sub(r"(?<!\\)[*?\[\]{}~]", r"\\\g<0>", match["options"])
+        return commands.parse(
+            text[: match.start("options")] + escaped + text[match.end("options") :], line.command_where
+        )
     return command
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """The programs of a command without wrappers and shells around the last one. `program` is what a kind is recognised by."""
+
+    simples: list[commands.Simple]
+    unwrapped: wrappers.Unwrapped
+    program: commands.Simple
+    in_shell: bool
+
+
+def _bare(simples: list[commands.Simple], env: Mapping[str, str], system: str) -> _Bare:
+    """`sh -c 'exec celery …'` is that celery. A script that only its shell can run stays there, and tells what it runs."""
+    last = simples[-1]
+    unwrapped = wrappers.unwrap(last.argv)
+    script = _script(unwrapped.argv)
+    inside = script.expand({**env, **last.env}, last.cwd) if script else []
+    if not script or not inside:
+        return _Bare(simples, unwrapped, replace(last, argv=unwrapped.argv), in_shell=False)
+    inner = _bare([replace(each, env={**last.env, **each.env}) for each in inside], env, system)
+    # A prefix may change the variables and the directory that the script sees; zsh does not split variables.
+    fixed = bool(unwrapped.prefix) or base_name(unwrapped.argv[0]) == "zsh"
+    chain = set(script.joiners) <= {"&&"} and (len(inside) == 1 or system != "win32")
+    if script.needs_shell or not chain or (fixed and not _is_fixed(script)):
+        return _Bare(simples, unwrapped, inner.program, in_shell=True)
+    prefix, reloader = [*unwrapped.prefix, *inner.unwrapped.prefix], unwrapped.reloader or inner.unwrapped.reloader
+    merged = wrappers.Unwrapped(prefix, inner.unwrapped.argv, reloader)
+    return _Bare([*simples[:-1], *inner.simples], merged, inner.program, inner.in_shell)
+
+
+def _script(argv: list[str]) -> commands.Command | None:
+    """The text of `sh -c TEXT`. What we cannot read may well be right in that shell."""
+    if len(argv) != 3 or argv[1] != "-c" or base_name(argv[0]) not in _SHELLS:
+        return None
+    with contextlib.suppress(DevstackError):
+        return commands.parse(argv[2])
+    return None
+
+
+def _is_fixed(script: commands.Command) -> bool:
+    """Whether it is one program whose words are the same everywhere."""
+    parts = [part for segment in script.segments for word in segment.words for part in word.parts]
+    constant = all(isinstance(each, Text) and (each.quoted or "~" not in each.text) for each in parts)
+    return constant and len(script.segments) == 1 and not script.segments[0].assignments
 
 
 def _recognise(argv: list[str], context: Context, line: Line) -> Kind:
@@ -151,8 +207,8 @@ def launch(line: Line, ground: Ground, n: int) -> Launch:
     reading = understand(line, ground, n)
     own, last = ground.settings.process(line.name), reading.simples[-1]
     env = {**reading.env, **last.env}
-    if own.as_written:
-        words, channel = list(last.argv), False
+    if reading.in_shell:
+        words, channel = [*reading.unwrapped.prefix, *reading.unwrapped.argv], False
     else:
         program = reading.kind.arguments(list(reading.unwrapped.argv), reading.context)
         booted = _boot(reading, program, env) if reading.kind.channel else None
@@ -181,7 +237,7 @@ def launch(line: Line, ground: Ground, n: int) -> Launch:
 def becomes_program(reading: Reading) -> bool:
     """Whether the process that is started turns into the program: a shell in between keeps signals to itself."""
     chain = not reading.command.needs_shell and set(reading.command.joiners) <= {"&&"}
-    return _alone(reading) or (chain and reading.context.system != "win32")
+    return not reading.in_shell and (_alone(reading) or (chain and reading.context.system != "win32"))
 
 
 def _alone(reading: Reading) -> bool:

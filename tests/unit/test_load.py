@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,11 +18,12 @@ from hypothesis import strategies as st
 
 from devstack.config.load import Project, load
 from devstack.config.options import Options
-from devstack.core.model import ProbeSpec, Service
+from devstack.core.model import Launch, ProbeSpec, Service
 from devstack.errors import DevstackError
 
 WORDS = r"""
 celery -A worker beat flower multi python manage.py -m runserver gunicorn redis-server uv run env A=b watchfiles watchmedo auto-restart
+sh bash zsh -c 'celery\ -A\ x\ worker' 'cd\ nowhere;\ celery' "sh -c 'celery worker'" '"' "exec celery $X && flower" "A=1 celery worker|cat"
 -- && ; | $PORT ${X:-y} cd . export exec ' " \ * ( ) & -b --bind= :80 unix:x 'a b' -n npm node dotenv
 """.split()  # noqa: SIM905 (easier to read)
 ROOT = Path(__file__).parents[2]
@@ -346,6 +348,102 @@ def test_a_shell_in_between_gets_its_signals_with_the_whole_group(make: Make) ->
     assert not project.services[0].launch(1).channel
 
 
+HERE = os.path.dirname(sys.executable)
+SCRIPTS = [
+    "sh -c 'exec celery -A shop worker'",
+    "bash -c 'celery -A shop worker'",
+    "A=1 /bin/dash -c 'cd src && B=2 celery -A $APP worker'",
+    'sh -c "celery -A $APP worker"',
+    "zsh -c 'celery -A shop worker'",
+    "nice sh -c 'exec celery -A \"shop\" worker'",
+    "watchfiles \"sh -c 'celery -A shop worker'\"",
+    "sh -c \"watchmedo auto-restart -- sh -c 'celery -A shop worker'\"",
+    "sh -c 'printenv APP && celery -A shop worker'",
+]
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_a_shell_around_one_program_is_that_program(make: Make, line: str) -> None:
+    project = make({"Procfile": f"worker: {line}\n", "src/x": ""}, environ={"PATH": HERE, "APP": "shop"})
+    launch = project.services[0].launch(1)
+    assert launch.channel
+    assert project.services[0].kind == "celery worker"
+    assert not project.services[0].signal_group
+    assert "celery -A shop worker" in " ".join(launch.argv)
+    assert "-c" not in launch.argv
+
+
+KEPT = [
+    "sh -c 'celery -A shop worker | tee log'",
+    "sh -c 'printenv PATH; celery -A shop worker'",
+    "sh -c 'cd nowhere; celery -A *.py worker'",
+    "zsh -c 'celery -A $APP worker'",
+    "nice sh -c 'celery -A $APP worker'",
+    "env APP=1 sh -c 'A=1 celery -A shop worker'",
+    "uv run bash -c 'cd src && celery -A shop worker'",
+]
+
+
+@pytest.mark.parametrize("line", KEPT)
+def test_a_script_that_needs_its_shell_is_kept_and_its_program_known(make: Make, line: str) -> None:
+    project = make({"Procfile": f"worker: {line}\n"}, environ={"PATH": HERE, "APP": "shop"})
+    launch = project.services[0].launch(1)
+    assert launch.argv == tuple(shlex.split(line))
+    assert (launch.channel, launch.shell) == (False, False)
+    assert project.services[0].kind == "celery worker"
+    assert project.services[0].signal_group
+
+
+def test_a_script_that_needs_its_shell_loses_its_reloader_and_stays_in_its_chain(make: Make) -> None:
+    project = make({"Procfile": "worker: watchfiles \"sh -c 'celery -A shop worker | cat'\"\n"}, environ={"PATH": HERE})
+    assert project.services[0].launch(1).argv == ("sh", "-c", "celery -A shop worker | cat")
+    line = "printenv PATH && sh -c 'celery -A shop worker | cat'"
+    launch = make({"Procfile": f"worker: {line}\n"}, environ={"PATH": HERE}).services[0].launch(1)
+    assert (launch.argv, launch.shell, launch.channel) == ((line,), True, False)
+
+
+@pytest.mark.parametrize("line", ["sh -c ''", "sh -c 'celery -A x worker' sh 1", "bash -lc 'celery worker'", "sh run"])
+def test_other_shell_lines_are_programs_like_any(make: Make, line: str) -> None:
+    service = make({"Procfile": f"worker: {line}\n"}).services[0]
+    assert (service.kind, service.launch(1).argv) == ("other", tuple(shlex.split(line)))
+
+
+def test_what_a_shell_cannot_read_is_left_to_it(make: Make) -> None:
+    assert make({"Procfile": 'x: sh -c "echo \'a"\n'}).services[0].launch(1).argv == ("sh", "-c", "echo 'a")
+
+
+def test_a_chain_in_a_script_stays_in_its_shell_where_there_is_no_other(make: Make) -> None:
+    line = "sh -c 'printenv PATH && celery -A shop worker'"
+    launch = make({"Procfile": f"worker: {line}\n"}, system="win32").services[0].launch(1)
+    assert (launch.argv, launch.shell) == (tuple(shlex.split(line)), False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
+@pytest.mark.parametrize(
+    "script",
+    [
+        'A=1 sh -c \'export B=2 && cd src && C="$A $B" exec python show.py $A "$B" $C\'',
+        "export A='1 2' && sh -c 'cd src && python show.py $A && B=3 python show.py \"$A\" $B'",
+        "A=1 && sh -c 'cd src && A=2 python show.py && python show.py $A'",
+        "sh -c \"A=3 sh -c 'cd src && python show.py $PORT'\"",
+        "env A=2 sh -c 'python src/show.py \"it is\"'",
+    ],
+)
+def test_what_runs_in_place_of_a_shell_says_the_same(make: Make, script: str) -> None:
+    show = "import os, sys; print(sys.argv[1:], [os.environ.get(n) for n in ('A', 'B', 'C', 'PWD')], os.getcwd())\n"
+    environ = {"PATH": os.pathsep.join((HERE, os.defpath))}
+    plain = make({"Procfile": "x: y\n", "src/show.py": show}, environ=environ).services[0].launch(1)
+    launch = make({"Procfile": f"x: {script}\n"}, environ=environ).services[0].launch(1)
+
+    def output(words: list[str], like: Launch) -> str:
+        done = subprocess.run(words, env=like.env, cwd=like.cwd, stdout=subprocess.PIPE, text=True, timeout=60)
+        return done.stdout
+
+    assert "sh -c" not in " ".join(launch.argv)
+    expected = output(["/bin/sh", "-c", script], plain)
+    assert output(["/bin/sh", "-c", *launch.argv] if launch.shell else list(launch.argv), launch) == expected != ""
+
+
 def test_a_directory_that_is_not_there_is_an_error_with_the_nearest(make: Make) -> None:
     error = refused(make, {"Procfile": "web: cd backnd && python manage.py runserver\n", "backend/manage.py": ""})
     assert (error.what, error.fix, error.where) == (
@@ -395,6 +493,14 @@ def test_a_process_as_written_gets_nothing_added(make: Make) -> None:
     )
 
 
+def test_a_reloader_as_written_reloads_and_devstack_does_not(make: Make) -> None:
+    line = "watchfiles \"sh -c 'celery -A shop worker'\""
+    project = make({"Procfile": f"x: {line}\n", "devstack.toml": "[processes.x]\nas_written = true\n"})
+    assert project.services[0].launch(1).argv == tuple(shlex.split(line))
+    assert project.services[0].watch == ()
+    assert not any("left out" in note for note in project.notes)
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8))
 def test_any_command_becomes_a_launch_or_an_explanation(make: Make, words: list[str]) -> None:
@@ -438,9 +544,15 @@ def test_watching_follows_option_process_settings_kind(make: Make, tmp_path: Pat
     assert refused(make, {"devstack.toml": 'watch = ["nowhere"]\n'}).where == "devstack.toml:1"
 
 
-@pytest.mark.parametrize("pattern", ["*.py", "'*.py'", "py"])
-def test_a_command_wrapped_in_a_reloader_is_restarted_by_devstack_instead(make: Make, pattern: str) -> None:
-    project = make({"Procfile": f"x: A=1 watchmedo auto-restart --directory=. -p {pattern} -- ./serve --loud\n"})
+@pytest.mark.parametrize("pattern", ["*.py", "'*.py'", "py", "*.{py,html}"])
+@pytest.mark.parametrize("command", ["-- ./serve --loud", "./serve -- --loud"])
+@pytest.mark.parametrize("prefix", ["", "cd . && /opt/", "python -m watchdog."])
+def test_a_command_wrapped_in_a_reloader_is_restarted_by_devstack_instead(
+    make: Make, prefix: str, pattern: str, command: str
+) -> None:
+    project = make(
+        {"Procfile": f"x: export A='1' && {prefix}watchmedo auto-restart --directory=. -p {pattern} -R {command}\n"}
+    )
     assert project.services[0].launch(1).env["A"] == "1"
     assert project.services[0].launch(1).argv == ("./serve", "--loud")
     assert project.services[0].watch
