@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import click
 
@@ -20,7 +21,7 @@ def main() -> None:
         devstack.main(words, prog_name="devstack", standalone_mode=False)
     except errors.DevstackError as error:
         if debug:
-            raise
+            traceback.print_exc()
         click.echo(str(error), err=True)
         sys.exit(error.code)
     except click.ClickException as error:

@@ -10,9 +10,12 @@ import click
 
 from devstack.cli.options import options, project_options
 from devstack.config.explain import Explained
+from devstack.config.interpreter import which
 from devstack.config.load import Project, load
 from devstack.core.model import ProbeSpec, Service
 from devstack.core.secrets import mask, mask_value
+
+WIDEST = 72
 
 
 @click.command()
@@ -37,8 +40,18 @@ def check(explain: bool, as_json: bool, **shared: Any) -> None:
     if explain:
         click.echo()
         _table([("VALUE", "IS", "FROM"), *(_explained(each) for each in project.explained)])
-    for note in project.notes:
+    for note in [*project.notes, *_not_found(project)]:
         click.echo(f"note: {note}", err=True)
+
+
+def _not_found(project: Project) -> list[str]:
+    """What `up` would stumble over at once: programs that are not there. A line for a shell is not looked into."""
+    launches = [(service, service.launch(1)) for service in project.services]
+    return [
+        f"{service.name}: {launch.argv[0]} is not found ({service.where})"
+        for service, launch in launches
+        if launch.argv and not launch.shell and which(launch.argv[0], launch.env, launch.cwd) is None
+    ]
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -93,7 +106,9 @@ def describe(probe: ProbeSpec) -> str:
 
 def _explained(each: Explained) -> tuple[str, str, str]:
     name = f"{each.scope}.{each.key}" if each.scope else each.key
-    return name, _shown(each), each.source
+    value = _shown(each)
+    # One long PATH must not push the sources of all other values off the screen; --json has it whole.
+    return name, value if len(value) <= WIDEST else f"{value[: WIDEST - 2]} …", each.source
 
 
 def _shown(each: Explained) -> str:

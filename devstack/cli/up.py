@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -61,6 +62,8 @@ STDOUT = 1
 )
 def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: Any) -> None:
     """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
+    if given["ready_within"] is not None and not math.isfinite(given["ready_within"]):
+        raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
     here = host.here()
     colour = _colour() if color is None else color
     project = load(options(names=names, colour=colour, run=uuid.uuid4().hex, **given))
@@ -161,8 +164,11 @@ async def _supervise(project: Project, here: host.Host, session: Session, broker
     urls = {service.name: url for service in project.services if (url := service.launch(1).url)}
     guard = here.guard(project.options.run)
     session.supervisor = Supervisor(stack, here, session.output, guard=guard, broker=broker, urls=urls)
-    watching = watcher.watch(stack, Path(project.directory), session.supervisor.tell, session.output.say)
+    supervisor, root = session.supervisor, Path(project.directory)
+    companions = []
+    if project.options.watch:
+        companions.append(watcher.watch(stack, root, supervisor.tell, session.output.say, supervisor.failure))
     try:
-        return await session.supervisor.run(watching)
+        return await supervisor.run(*companions)
     finally:
         await guard.close()

@@ -20,6 +20,10 @@ Source = Callable[[str, str], str]
 """(key, otherwise) -> the place in the settings that sets the key of this process, else `otherwise`."""
 
 
+ONE_SHOTS = ("release", "migrate")
+"""Names that say that a process ends by itself, whatever it runs. Heroku's `release` is one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """`service` has no needs yet; `kind.after` says what it would wait for."""
@@ -41,7 +45,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
     if kind.single and instances > 1:
         why = f"two of them would each do the same work: a second {kind.name} sends every task twice"
         raise DevstackError(f"{line.name} can run only once", why=why, fix=f"{line.name}=1", where=line.where)
-    oneshot = own.oneshot if own.oneshot is not None else kind.oneshot or line.name == "release"
+    oneshot = own.oneshot if own.oneshot is not None else kind.oneshot or line.name in ONE_SHOTS
     ready_within, ready_source = _ready_within(own, kind, ground, source)
     watch, watch_source = _watch(own, reading, ground, source)
     graces = ((own.grace, source("grace", "")), (settings.grace, settings.sources.get(("grace",), "")))
@@ -67,7 +71,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
     values = (
         ("command", line.command, line.command_where),
         ("kind", kind.name, source("as_written", "the command")),
-        ("oneshot", oneshot, source("oneshot", "its name" if line.name == "release" else kind.name)),
+        ("oneshot", oneshot, source("oneshot", "its name" if line.name in ONE_SHOTS else kind.name)),
         ("probe", made.probe, source("probe", kind.name)),
         ("ready_within", ready_within, ready_source),
         ("grace", made.grace, grace_source),
@@ -84,7 +88,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
 
 def _role(line: Line, own: ProcessSettings, kind: Kind, oneshot: bool) -> str:
     """One-shots open the gate of the others, but for those that a kind runs behind a gate (`celery inspect` asks workers)."""
-    if oneshot and (own.oneshot or line.name == "release"):
+    if oneshot and (own.oneshot or line.name in ONE_SHOTS):
         return "oneshot"
     return "other" if kind.role == "oneshot" and not oneshot else kind.role
 

@@ -159,7 +159,7 @@ def _in_pyproject(directory: Path) -> bool:
         content = (directory / "pyproject.toml").read_text("utf-8", "replace")
     except OSError:
         return False
-    return bool(re.search(r"(?m)^\s*\[\s*tool\s*\.\s*devstack\s*[.\]]", content))
+    return bool(re.search(r"(?m)^\s*\[\s*tool\s*\.\s*devstack\b", content))
 
 
 def read(directory: Path) -> Settings:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
+from devstack.core import redis_url
 from devstack.core.model import ProbeSpec
 
 T = TypeVar("T")
@@ -23,6 +24,10 @@ _PROBES = ("http", "tcp", "exec", "log", "redis")
 class Shape(Generic[T]):
     words: str
     read: Callable[[object], T]
+
+
+SHORTEST_EVERY = 0.5
+"""Seconds: a probe that asks more often floods what it asks."""
 
 
 def _text(value: object) -> str:
@@ -104,6 +109,8 @@ def _probe(value: object) -> ProbeSpec:
         raise ValueError(f"exactly one of {', '.join(_PROBES)} must be in it")
     how = hows[0]
     every = duration(value["every"]) if "every" in value else None
+    if every is not None and every < SHORTEST_EVERY:
+        raise ValueError(f"every is at least {SHORTEST_EVERY:g} seconds")
     rest = {key: each for key, each in value.items() if key not in (how, "every")}
     options = {"http": _http, "tcp": _tcp, "exec": _exec, "log": _log, "redis": _redis}[how](value[how], rest)
     if rest:
@@ -169,8 +176,9 @@ def _log(asked: object, rest: dict[str, object]) -> dict[str, object]:
 
 
 def _redis(asked: object, rest: dict[str, object]) -> dict[str, object]:
-    if not isinstance(asked, str) or not asked.startswith(("redis://", "rediss://", "unix://")):
+    if not isinstance(asked, str) or not redis_url.is_redis(asked):
         raise ValueError("redis is an address such as redis://127.0.0.1:6379/0")
+    redis_url.parse(asked)
     return {"url": asked}
 
 

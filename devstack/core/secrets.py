@@ -14,6 +14,7 @@ _PARAMETER = re.compile(
 _SECRET_NAME = re.compile(
     r"(?i)(passw|secret|token|api_?key|private|credential|_key$|^key$|(^|_)(pass|pwd|auth|dsn|salt)(_|$))"
 )
+_ASSIGNMENT = re.compile(r"(?<![\w?&;-])(?P<name>[A-Za-z_]\w*)=(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\"&;]+)")
 _OPTION = re.compile(
     r"(?i)(?P<start>--?[a-z-]*(?:passw(?:or)?d|secret|token|basic[-_]auth|requirepass|api-?key)[ =]+)(?P<value>\S+)"
 )
@@ -23,6 +24,7 @@ def mask(text: str) -> str:
     """`text` with the passwords of its addresses (redis://:secret@host), parameters and options replaced by ***."""
     text = _PASSWORD.sub(lambda match: f"{match['start']}:{MASK}", text)
     text = _PARAMETER.sub(lambda match: f"{match['start']}{MASK}", text)
+    text = _ASSIGNMENT.sub(lambda match: f"{match['name']}={mask_value(match['name'], match['value'])}", text)
     return _OPTION.sub(lambda match: f"{match['start']}{MASK}", text)
 
 

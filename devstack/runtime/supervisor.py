@@ -52,6 +52,8 @@ class Supervisor:
         self._host = host
         self._output = output
         self._guard = guard
+        self.failure = asyncio.Event()
+        """Set once a process has failed."""
         self._broker = broker
         self._urls = urls or {}
         self._inbox: deque[e.Event] = deque()
@@ -212,11 +214,13 @@ class Supervisor:
         process = self.stack.processes[action.name]
         run = self._runs.get(action.name)
         took = time.monotonic() - run.subject.started if run else 0.0
+        if action.kind == "failed":
+            self.failure.set()
         if action.kind in ("failed", "overdue"):
             tail = run.subject.tail() if run else b""
             fix = run.cause.fix if run and action.kind == "failed" else ""
             self._output.say(voice.error(process, action, tail, fix, process.service.ready_within))
-        else:
+        elif action.kind != "stopped" or (run and run.subject.launch.argv):
             self._output.say(voice.line(process, action, took))
         if action.kind in ("ready", "done", "failed"):
             self._greet()

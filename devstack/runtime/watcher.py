@@ -3,6 +3,7 @@
 Rule 1: one batch of changes restarts a process once (`git checkout`, a formatter that writes twice).
 Rule 2: version control, venvs, caches and node_modules never count, and are not even watched: each of their thousands of directories would
 cost a watch of the system.
+Rule 3: what has failed is tried again after any change in the project, also a server that restarts itself while it lives.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devstack.core import events as e
-from devstack.core.model import Stack
+from devstack.core.model import Phase, Stack
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -25,11 +26,17 @@ STEP, DEBOUNCE = 10, 50
 NEVER = {"node_modules", "__pycache__", "site-packages", "bower_components", "htmlcov", "staticfiles"}
 
 
-async def watch(stack: Stack, root: Path, tell: Callable[[e.Event], None], say: Callable[[str], None]) -> None:
-    """Tell RestartAsked for the processes whose service watches a directory in which a Python file changed. Runs until cancelled."""
+async def watch(
+    stack: Stack, root: Path, tell: Callable[[e.Event], None], say: Callable[[str], None], failure: asyncio.Event
+) -> None:
+    """Tell RestartAsked for the processes that a changed Python file concerns. Runs until cancelled.
+
+    A stack in which nothing wants to be restarted costs nothing until a `failure`.
+    """
     roots = {os.path.realpath(root / d) for service in stack.services.values() for d in service.watch}
     if not roots:
-        return
+        await failure.wait()
+        roots = {os.path.realpath(root)}
     # Both take a while, and the stack is starting: not in its loop.
     await asyncio.to_thread(importlib.import_module, "watchfiles")
     try:
@@ -84,11 +91,13 @@ def ignored(directory: str) -> bool:
 
 
 def affected(stack: Stack, root: Path, files: Iterable[str]) -> list[str]:
-    """The processes whose service watches a directory that holds one of `files`."""
+    """The processes whose service watches a directory that holds one of `files`, and those that failed."""
+    files = list(files)
     return [
         process.name
         for process in stack.processes.values()
-        if any(_inside(path, os.path.realpath(root / d)) for d in process.service.watch for path in files)
+        if (files and process.phase is Phase.FAILED)
+        or any(_inside(path, os.path.realpath(root / d)) for d in process.service.watch for path in files)
     ]
 
 

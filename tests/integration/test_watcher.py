@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devstack.core import events as e
-from devstack.core.model import Service, Stack
+from devstack.core.model import Phase, Service, Stack
 from devstack.runtime import watcher
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on POSIX")
@@ -53,7 +53,7 @@ def watching(root: Path, script: Callable[[Watched], Awaitable[None]]) -> list[e
         stack = Stack.of([Service("worker", watch=(str(root),)), Service("web")])
         watched = Watched(root)
         said: list[str] = []
-        task = asyncio.create_task(watcher.watch(stack, root, watched.tell, said.append))
+        task = asyncio.create_task(watcher.watch(stack, root, watched.tell, said.append, asyncio.Event()))
         try:
             await watched.begins()
             await script(watched)
@@ -116,3 +116,23 @@ def test_caches_version_control_and_venvs_are_not_watched_and_other_files_do_not
 
     assert [event.why for event in watching(tmp_path, script)] == ["last.py changed"]
     assert watcher.directories([str(tmp_path)]) == [str(tmp_path)]
+
+
+def test_what_failed_is_tried_again_after_a_save_although_nothing_else_is_watched(tmp_path: Path) -> None:
+    async def play() -> list[e.Event]:
+        stack = Stack.of([Service("web"), Service("worker")])
+        stack.processes["web.1"].phase = Phase.FAILED
+        watched, failure = Watched(tmp_path), asyncio.Event()
+        task = asyncio.create_task(watcher.watch(stack, tmp_path, watched.tell, print, failure))
+        failure.set()
+        try:
+            for attempt in range(200):
+                (tmp_path / "settings.py").write_text(f"x = {attempt}")
+                if await watched.hears(within=0.2):
+                    break
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return list(watched.heard)
+
+    assert asyncio.run(play())[0] == e.RestartAsked(("web.1",), "settings.py changed")

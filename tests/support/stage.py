@@ -79,7 +79,9 @@ class Stage:
         if self.watch:
             from devstack.runtime import watcher
 
-            companions.append(watcher.watch(self.stack, self.watch, self.supervisor.tell, output.say))
+            companions.append(
+                watcher.watch(self.stack, self.watch, self.supervisor.tell, output.say, self.supervisor.failure)
+            )
         acting = asyncio.ensure_future(script(self)) if script else None
         try:
             code = await asyncio.wait_for(self.supervisor.run(*companions), DEADLINE)

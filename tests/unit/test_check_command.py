@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,12 @@ class Shop:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        programs = path / "bin"
+        programs.mkdir()
+        for name in ("python", "gunicorn", "celery"):
+            (programs / name).touch(0o755)
         self.environ = {
-            "PATH": os.defpath,
+            "PATH": str(programs),
             "DEVSTACK_STATE_DIR": str(path / "state"),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
@@ -130,3 +133,12 @@ def test_nothing_is_started_or_written(shop: Shop) -> None:
     before = set(shop.path.rglob("*"))
     assert shop.check("--explain").returncode == 0
     assert set(shop.path.rglob("*")) == before
+
+
+def test_a_program_that_is_not_there_is_noted(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.write(Procfile="web: gunicron shop.wsgi\nshell: nosuch | cat\n")
+    done = shop.check()
+    assert done.returncode == 0
+    assert "web: gunicron is not found (Procfile:1)" in done.stderr
+    assert "nosuch is" not in done.stderr

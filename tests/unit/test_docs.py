@@ -108,7 +108,7 @@ def test_its_procfile_is_accepted_and_every_line_recognised(tmp_path: Path) -> N
     assert not notes
     kinds = {row.split()[0]: row for row in done.output.splitlines()[2:] if row}
     for entry, kind in zip(
-        entries, ["django migrate", "django runserver", "celery worker", "celery beat", "flower"], strict=True
+        entries, ["django runserver", "django migrate", "celery worker", "celery beat", "flower"], strict=True
     ):
         assert kind in kinds[entry.name]
 
