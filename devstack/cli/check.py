@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from devstack.cli.options import options, project_options
+from devstack.cli.provide import wants_redis
 from devstack.config.explain import Explained
 from devstack.config.interpreter import which
 from devstack.config.load import Project, load
@@ -67,7 +68,8 @@ def _counted(service: Service) -> str:
 
 def _needs(project: Project, service: Service) -> list[str]:
     """With the Redis that `up` finds or starts, where no line of the Procfile is one."""
-    found = ["redis"] if service.name in project.waits_for_redis and "redis" not in service.needs else []
+    waits = service.name in project.waits_for_redis and "redis" not in service.needs
+    found = ["redis"] if waits and wants_redis(project) else []
     return [*found, *service.needs]
 
 

@@ -42,16 +42,11 @@ async def provide(project: Project, say: Callable[[str], None]) -> Broker | None
 
     Gives None for a stack that uses none. DevstackError when the broker cannot be used.
     """
-    redis = tuple(service for service in project.services if service.role == "redis")
-    celery = [service for service in project.services if service.role in CELERY_ROLES]
-    if not celery and project.waits_for_redis:
-        # `devstack up web`: the worker runs in another terminal, and both want the broker.
-        celery = [service for service in project.left_out if service.role in CELERY_ROLES]
-    known = bool(celery or redis or project.settings.redis.url)
-    wanted = None if known else _wanted(project)
-    if not known and wanted is None:
+    if not wants_redis(project):
         return None
-    lines = [_celery_line(service) for service in celery]
+    redis = _redis_lines(project)
+    lines = [_celery_line(service) for service in _celery_services(project)]
+    wanted = None if lines or redis or project.settings.redis.url else _wanted(project)
     from devstack.runtime.broker import Clues, Found, Origin, broker_of
     from devstack.runtime.provision import Needs, provision
 
@@ -87,6 +82,24 @@ async def provide(project: Project, say: Callable[[str], None]) -> Broker | None
         project.add(made.service)
     project.injected.update(made.inject)
     return made.broker
+
+
+def wants_redis(project: Project) -> bool:
+    """Whether `up` would look for a broker, and start a Redis where none answers."""
+    known = _celery_services(project) or _redis_lines(project) or project.settings.redis.url
+    return bool(known) or _wanted(project) is not None
+
+
+def _redis_lines(project: Project) -> tuple[Service, ...]:
+    return tuple(service for service in project.services if service.role == "redis")
+
+
+def _celery_services(project: Project) -> list[Service]:
+    """Those that are started; else, for `devstack up web`, those that were left out: both want the same broker."""
+    found = [service for service in project.services if service.role in CELERY_ROLES]
+    if not found and project.waits_for_redis:
+        found = [service for service in project.left_out if service.role in CELERY_ROLES]
+    return found
 
 
 def _wanted(project: Project) -> Broker | None:
