@@ -149,18 +149,27 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 """
 
 
-@pytest.mark.parametrize("more", ["app.autodiscover_tasks()", "print(app.conf.timezone)"])
-@pytest.mark.parametrize("init", ["", "from .celery import app"])
+@pytest.mark.parametrize(
+    ("init", "more"),
+    [
+        ("", "app.autodiscover_tasks()"),
+        ("from .celery import app", "app.autodiscover_tasks()"),
+        ("from .celery import app", "print(app.conf.timezone)"),
+        ("", "print(app.conf.broker_user)"),
+    ],
+)
 @pytest.mark.parametrize("variable", [{}, {"DJANGO_SETTINGS_MODULE": "shop.settings"}])
 def test_an_exception_in_django_settings_is_told_instead_of_what_celery_makes_of_it(
-    tmp_path: Path, more: str, init: str, variable: dict[str, str]
+    tmp_path: Path, init: str, more: str, variable: dict[str, str]
 ) -> None:
     shop = tmp_path / "shop"
     shop.mkdir()
     (shop / "__init__.py").write_text(init)
     (shop / "celery.py").write_text(DJANGO_APP.format(more=more))
     (shop / "settings.py").write_text("import os\nSECRET_KEY = 'x'\nSTRIPE_KEY = os.environ['STRIPE_KEY']\n")
-    assert ask(tmp_path, "--app", "shop", **variable)["error"] == "KeyError: 'STRIPE_KEY' (shop/settings.py:3)"
+    for broker in ({}, {"CELERY_BROKER_URL": "redis://env/1"}):
+        answer = ask(tmp_path, "--app", "shop", **variable, **broker)
+        assert answer["error"] == "KeyError: 'STRIPE_KEY' (shop/settings.py:3)"
     answer = ask(tmp_path, "--app", "shop", STRIPE_KEY="x", CELERY_BROKER_URL="redis://env/1", **variable)
     assert answer["broker_url"] == "redis://env/1"
 
