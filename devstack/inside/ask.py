@@ -77,14 +77,7 @@ def load(options: "dict[str, str]") -> "Any":
     app = find_app(name)
     if not isinstance(app, Celery) and not hasattr(app, "conf"):
         raise ValueError(f"{name} is a {type(app).__name__}, not a Celery app")
-    import_settings()
     return app
-
-
-def import_settings() -> None:
-    """The Django settings, which the app may have named: Celery takes a KeyError in them for a setting that is not there."""
-    if os.environ.get("DJANGO_SETTINGS_MODULE") and find_spec("django"):
-        import_module(os.environ["DJANGO_SETTINGS_MODULE"])
 
 
 def reason(error: BaseException, options: "dict[str, str]") -> BaseException:
@@ -98,6 +91,12 @@ def reason(error: BaseException, options: "dict[str, str]") -> BaseException:
         except BaseException as found:
             return found
     return error
+
+
+def import_settings() -> None:
+    """The Django settings, which the app may have named itself: Celery takes a KeyError in them for a setting that is not there."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE") and find_spec("django"):
+        import_module(os.environ["DJANGO_SETTINGS_MODULE"])
 
 
 def import_celery_of(name: str) -> None:
