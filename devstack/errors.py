@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 """Usage or configuration: nothing was started."""
-NOTHING_RUNS_HERE: Final = 3
 INTERRUPTED: Final = 130
-TERMINATED: Final = 143
 UNREAD: Final = 141
 """Nobody reads our output any more, as when a shell program dies of SIGPIPE."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import math
 import os
 import signal
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from devstack.runtime.output import Output
 from devstack.runtime.supervisor import Supervisor
 
 STDOUT = 1
+HUP = 1
 
 
 @click.command()
@@ -64,6 +67,7 @@ def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: An
     """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
     if given["ready_within"] is not None and not math.isfinite(given["ready_within"]):
         raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
+    _standard_streams()
     here = host.here()
     colour = _colour() if color is None else color
     project = load(options(names=names, colour=colour, run=uuid.uuid4().hex, **given))
@@ -71,6 +75,15 @@ def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: An
     with _alone(project, here):
         here.prepare()
         sys.exit(asyncio.run(_run(project, here, colour, timestamps)))
+
+
+def _standard_streams() -> None:
+    """With `devstack up >&-` the first file that we open would become our output."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _colour() -> bool:
@@ -83,12 +96,12 @@ def _colour() -> bool:
 
 
 @contextlib.contextmanager
-def _alone(project: Project, here: host.Host) -> Any:
+def _alone(project: Project, here: host.Host) -> Iterator[None]:
     """One `up` per project. The lock is the system's, so a crash leaves none behind."""
     with here.lock(project.runtime_dir / "up.lock", f"{os.getpid()} {time.time():.0f}") as holder:
         if holder is not None:
             pid, _, since = holder.partition(" ")
-            started = time.strftime(" since %H:%M", time.localtime(float(since))) if since else ""
+            started = time.strftime(" since %H:%M", time.localtime(int(since))) if since.isdigit() else ""
             raise DevstackError(
                 f"devstack already runs here{started}",
                 why=f"process {pid} runs the stack of {project.directory}",
@@ -105,13 +118,27 @@ class Session:
         self.supervisor: Supervisor | None = None
         self.code: int | None = None
         """The exit code when something outside ended us."""
+        self._signals = 0
         self._task = asyncio.current_task()
 
     def signalled(self, number: int) -> None:
-        self._end(128 + number, f"{signal.Signals(number).name}: stopping")
+        """The first one stops everything in order. A second one of those that a person sends on purpose does not wait any more; HUP comes
+        along with others when a terminal closes, and says nothing new.
+        """
+        if number != HUP:
+            self._signals += 1
+        force = self._signals > 1
+        if force and self.supervisor is None:
+            os._exit(128 + number)  # something that looks for Redis hangs
+        if self.code is None or force:
+            self._end(128 + number, f"{signal.Signals(number).name}: stopping", force)
 
-    def unread(self) -> None:
-        self._end(UNREAD, "")
+    def unread(self, error: OSError) -> None:
+        """Our output cannot be written any more. Ctrl-C in `devstack up | tee log` ends tee first: that forces nothing."""
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            sys.stderr.write(f"devstack: the output cannot be written: {error.strerror}\n")
+        if self.code is None:
+            self._end(UNREAD, "", force=False)
 
     def pause(self) -> None:
         if self.supervisor:
@@ -121,13 +148,13 @@ class Session:
         if self.supervisor:
             self.supervisor.resume()
 
-    def _end(self, code: int, why: str) -> None:
+    def _end(self, code: int, why: str, force: bool) -> None:
         if self.code is None:
             self.code = code
             if why:
                 self.output.say(why)
         if self.supervisor:
-            self.supervisor.leave()
+            self.supervisor.leave(force)
         elif self._task:
             self._task.cancel()
 
@@ -149,7 +176,8 @@ async def _run(project: Project, here: host.Host, colour: bool, timestamps: bool
             raise
         code = session.code
     finally:
-        output.close()
+        if lost := await output.close(hurried=lambda: session.code is not None):
+            sys.stderr.write(f"devstack: {lost} bytes of output were not read\n")
     return code if session.code is None else session.code
 
 

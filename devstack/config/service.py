@@ -46,7 +46,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         why = f"two of them would each do the same work: a second {kind.name} sends every task twice"
         raise DevstackError(f"{line.name} can run only once", why=why, fix=f"{line.name}=1", where=line.where)
     oneshot = own.oneshot if own.oneshot is not None else kind.oneshot or line.name in ONE_SHOTS
-    ready_within, ready_source = _ready_within(own, kind, ground, source)
+    ready_within, ready_source = _ready_within(own, kind, ground, source, oneshot)
     watch, watch_source = _watch(own, reading, ground, source)
     graces = ((own.grace, source("grace", "")), (settings.grace, settings.sources.get(("grace",), "")))
     grace, grace_source = next((each for each in graces if each[0] is not None), (kind.grace, kind.name))
@@ -93,7 +93,12 @@ def _role(line: Line, own: ProcessSettings, kind: Kind, oneshot: bool) -> str:
     return "other" if kind.role == "oneshot" and not oneshot else kind.role
 
 
-def _ready_within(own: ProcessSettings, kind: Kind, ground: Ground, source: Source) -> tuple[float | None, str]:
+def _ready_within(
+    own: ProcessSettings, kind: Kind, ground: Ground, source: Source, oneshot: bool
+) -> tuple[float | None, str]:
+    if oneshot:
+        # A migration takes as long as it takes: no overall limit is meant for it.
+        return own.ready_within, source("ready_within", kind.name)
     if ground.options.ready_within is not None:
         return ground.options.ready_within, ground.options.source("ready_within")
     if own.ready_within is not None:

@@ -49,7 +49,8 @@ Effect = Callable[[Process], "list[e.Action]"]
 def spawn(p: Process) -> list[e.Action]:
     p.run += 1
     p.pid = None
-    p.reason = "starting"
+    p.proven = False
+    p.reason = "running" if p.service.oneshot else "starting"
     actions: list[e.Action] = [e.Spawn(p.name, p.run)]
     if p.service.ready_within is not None:
         actions.append(e.SetTimer(p.name, p.run, "ready", p.service.ready_within))
@@ -74,6 +75,7 @@ def back_off(p: Process) -> list[e.Action]:
 
 
 def settle(p: Process) -> list[e.Action]:
+    p.proven = True
     return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "ready", p.reason)]
 
 
@@ -104,6 +106,7 @@ TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {
     (Phase.STARTING, Input.REMARK): (Phase.STARTING, ()),
     (Phase.STARTING, Input.UNREADY): (Phase.STARTING, ()),
     (Phase.STARTING, Input.OVERDUE): (Phase.STARTING, (_announce("overdue"),)),
+    (Phase.STARTING, Input.GONE): (Phase.DOWN, (_announce("stopped"),)),
     (Phase.STARTING, Input.FINISHED): (Phase.DONE, (_announce("done"),)),
     (Phase.STARTING, Input.CRASHED): (Phase.BACKOFF, (back_off,)),
     (Phase.STARTING, Input.HOPELESS): (Phase.FAILED, (_announce("failed"),)),
@@ -114,6 +117,7 @@ TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {
     (Phase.READY, Input.REMARK): (Phase.READY, (_announce("remark"),)),
     (Phase.READY, Input.UNREADY): (Phase.STARTING, (_announce("unready"),)),
     (Phase.READY, Input.SETTLED): (Phase.READY, (forgive,)),
+    (Phase.READY, Input.GONE): (Phase.DOWN, (_announce("stopped"),)),
     (Phase.READY, Input.FINISHED): (Phase.DONE, (_announce("done"),)),
     (Phase.READY, Input.CRASHED): (Phase.BACKOFF, (back_off,)),
     (Phase.READY, Input.HOPELESS): (Phase.FAILED, (_announce("failed"),)),
@@ -136,9 +140,9 @@ def decide(stack: Stack, event: e.Event) -> list[e.Action]:
     """Take one event in: change `stack`, return what must be done, in order."""
     match event:
         case e.StartAsked(names):
-            actions = _start(stack, names)
+            actions = _want(stack, names, True)
         case e.StopAsked(names):
-            actions = _stop(stack, names)
+            actions = _want(stack, names, False)
         case e.RestartAsked(names, why):
             actions = _restart(stack, names, why)
         case e.ShutdownAsked(forced):
@@ -154,22 +158,13 @@ def decide(stack: Stack, event: e.Event) -> list[e.Action]:
 # ---- requests -------------------------------------------------------------------------------------------------------------
 
 
-def _start(stack: Stack, names: Iterable[str]) -> list[e.Action]:
+def _want(stack: Stack, names: Iterable[str], wanted: bool) -> list[e.Action]:
     if stack.leaving:
         return []
     asked = [stack.processes[name] for name in names]
     for p in asked:
-        p.wanted = True
-    return _take_together(stack, asked, Input.START)
-
-
-def _stop(stack: Stack, names: Iterable[str]) -> list[e.Action]:
-    if stack.leaving:
-        return []
-    asked = [stack.processes[name] for name in names]
-    for p in asked:
-        p.wanted = False
-    return _take_together(stack, asked, Input.STOP)
+        p.wanted = wanted
+    return _take_together(stack, asked, Input.START if wanted else Input.STOP)
 
 
 def _restart(stack: Stack, names: Iterable[str], why: str) -> list[e.Action]:
@@ -229,7 +224,9 @@ def _news(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
 
 
 def _elapsed(stack: Stack, p: Process, purpose: e.Purpose) -> list[e.Action]:
-    if purpose == "ready" and p.phase is Phase.STARTING:
+    if purpose == "ready":
+        if p.proven or p.phase is not Phase.STARTING:
+            return []
         actions = _take(stack, p, Input.OVERDUE)
         return actions + (_fail_stack(stack, 1) if stack.exit_on_failure else [])
     meaning = {"backoff": Input.WAITED, "grace": Input.OVERSTAYED, "settled": Input.SETTLED}.get(purpose)
@@ -238,22 +235,29 @@ def _elapsed(stack: Stack, p: Process, purpose: e.Purpose) -> list[e.Action]:
 
 def _ended(stack: Stack, p: Process, code: int, why: str, hopeless: bool) -> list[e.Action]:
     p.pid = None
-    if p.phase is Phase.STOPPING:
-        actions = _take(stack, p, Input.GONE_WANTED if p.wanted else Input.GONE, why)
-    elif not p.phase.alive:
+    if not p.phase.alive:
         return []
+    if p.phase is Phase.STOPPING or stack.leaving:
+        actions = _take(stack, p, Input.GONE_WANTED if p.wanted else Input.GONE, why)
     else:
         p.code = code
-        proven = p.phase is Phase.READY or p.service.oneshot or p.service.probe.how == "none"
-        if code == 0 and proven:
+        if code == 0 and _may_end(stack, p):
             actions = _take(stack, p, Input.FINISHED, why)
+        elif code == 0 and not p.proven:
+            why = "exited 0 before it was ready; if it puts itself into the background, keep it in the foreground"
+            actions = _failed(stack, p, why, hopeless=True)
         else:
-            if code == 0:
-                why = "exited 0 before it was ready; if it puts itself into the background, keep it in the foreground"
-            actions = _failed(stack, p, why, hopeless or code == 0 or p.service.oneshot)
+            actions = _failed(stack, p, why, hopeless or p.service.oneshot)
     if stack.leaving:
         actions += _let_go(stack, [q for name in p.service.needs for q in stack.of_service(name)])
     return actions
+
+
+def _may_end(stack: Stack, p: Process) -> bool:
+    """Whether exit 0 means that it has done its work. A server that others need has not: it must come back."""
+    if p.service.oneshot or p.service.probe.how == "none":
+        return True
+    return p.proven and not p.service.auxiliary and not stack.needed_by(p.service.name)
 
 
 def _failed(stack: Stack, p: Process, why: str, hopeless: bool) -> list[e.Action]:
@@ -303,11 +307,11 @@ def _take(stack: Stack, p: Process, meaning: Input, reason: str | None = None) -
         return actions
     if p.phase is Phase.WAITING:
         actions += _try_gates(stack, p)
-    elif p.phase.opens_gates:
-        for name in stack.needed_by(p.service.name):
-            for dependent in stack.of_service(name):
-                if dependent.phase is Phase.WAITING:
-                    actions += _try_gates(stack, dependent)
+    # Those that wait for it go on, or at least say what they wait for now.
+    for name in stack.needed_by(p.service.name):
+        for dependent in stack.of_service(name):
+            if dependent.phase is Phase.WAITING:
+                actions += _try_gates(stack, dependent)
     return actions
 
 
@@ -340,16 +344,19 @@ def waiting_for(blockers: list[Process]) -> str:
 
 def _finish(stack: Stack) -> list[e.Action]:
     """Leave when nothing is left that can still do something by itself: the rest is over, blocked by it, or auxiliary."""
-    if stack.finished:
+    if stack.finished or any(_busy(stack, p) for p in stack.processes.values()):
         return []
-    for p in stack.processes.values():
-        if p.phase is Phase.BACKOFF or (
-            p.phase.alive and (stack.leaving or not (p.service.auxiliary and p.phase is Phase.READY))
-        ):
-            return []
     if not stack.leaving:
         actions = _shut_down(stack, forced=False)
         if any(p.phase.alive for p in stack.processes.values()):
             return actions
     stack.finished = True
     return [e.Finish(stack.first_failure or 0)]
+
+
+def _busy(stack: Stack, p: Process) -> bool:
+    if stack.leaving or not p.service.auxiliary:
+        return p.phase.alive or p.phase is Phase.BACKOFF
+    # One that keeps the others company counts while it may yet let somebody in.
+    coming = p.phase in (Phase.STARTING, Phase.STOPPING, Phase.BACKOFF)
+    return coming and any(q.phase is Phase.WAITING for q in stack.processes.values())

@@ -114,6 +114,8 @@ class Process:
     phase: Phase = Phase.DOWN
     run: int = 0
     pid: int | None = None
+    proven: bool = False
+    """Whether it has been ready in this run."""
     failures: int = 0
     """Crashes in a row, forgotten once it has settled."""
     code: int | None = None

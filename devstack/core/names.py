@@ -1,9 +1,8 @@
-"""How things are called: exit codes, durations, lists of names, globs over process names."""
+"""How things are called: exit codes, durations, lists of names."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 # POSIX numbers; written out because `signal` lists only those of the system it runs on.
 SIGNALS = {
@@ -43,12 +42,3 @@ def listing(names: Iterable[str]) -> str:
     """`web`, `web and worker`, `web, worker and beat`."""
     *most, last = list(names) or [""]
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def matching(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
-    """The process names ("worker.1") that a pattern means: a name, a service ("worker"), or a glob ("worker.*")."""
-    return [
-        name
-        for name in names
-        if any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(name.rpartition(".")[0], p) for p in patterns)
-    ]

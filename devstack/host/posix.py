@@ -99,7 +99,9 @@ def _any_but_zombies(group: int) -> bool:
 
 def on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> None:
     for name in LEAVE:
-        loop.add_signal_handler(getattr(signal, name), tell, int(getattr(signal, name)))
+        number = getattr(signal, name)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, tell, int(number))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """One run of one process: spawn it, read its bytes, hear its channel, know when the whole tree is gone.
 
 Rule 1: it is gone when its tree is gone and its output is read to the end (or for so long as a pipe held by a stranger deserves).
-Rule 2: `exited` is called exactly once, and only after `spawned`.
+Rule 2: `exited` is called exactly once, however it ends.
+Rule 3: the polite signal is sent once.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from devstack.core.health import Subject
 from devstack.host import Host, Tree
 from devstack.host.guard import Guard
+from devstack.probes.log import PRINTED, Search
 from devstack.runtime.output import Source
 
 TAIL = 16 * 1024
@@ -40,7 +43,9 @@ class Child(asyncio.SubprocessProtocol):
         source: Source | None,
         exited: Callable[[int], None],
         told: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
         guard: Guard | None = None,
+        search: Search | None = None,
     ) -> None:
         self.subject = subject
         subject.tail = lambda: self._tail
@@ -49,14 +54,20 @@ class Child(asyncio.SubprocessProtocol):
         self._source = source
         self._exited = exited
         self._told = told
+        self._spawn = spawn
         self._guard = guard
+        self._search = search
         self._tail = b""
         self._tree: Tree | None = None
         self._transport: asyncio.SubprocessTransport | None = None
         self._channel: asyncio.BaseTransport | None = None
         self._eof = asyncio.Event()
-        self._leaving = False
-        self._winding_up: asyncio.Task[None] | None = None
+        self._asked = False
+        """Whether the polite signal has been sent."""
+        self._group_knows = False
+        """Whether the whole group has been told to leave, or killed."""
+        self._ended = False
+        """Whether the main process is gone."""
 
     async def start(self) -> int:
         """Spawn it; the pid. OSError when that is not possible."""
@@ -109,6 +120,9 @@ class Child(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
+        if self._search and (text := self._search.feed(data)):
+            self._search = None
+            self._hear({"type": PRINTED, "text": text})
         if self._source:
             self._source.feed(data)
 
@@ -117,28 +131,32 @@ class Child(asyncio.SubprocessProtocol):
             self._eof.set()
 
     def process_exited(self) -> None:
-        self._winding_up = asyncio.get_running_loop().create_task(self._wind_up())
+        self._ended = True
+        self._spawn(self._wind_up())
 
     # ---- what the supervisor asks for
 
     def pause(self) -> None:
-        self._reading("pause_reading")
+        if not self._ended:  # from then on what comes is bounded, and is wanted
+            self._reading("pause_reading")
 
     def resume(self) -> None:
         self._reading("resume_reading")
 
     def leave(self, signal: str, group: bool) -> None:
         """The polite signal, once: to the group, or to the main process alone (the one that said hello, behind a wrapper)."""
-        self._leaving = True
-        if self._tree:
+        if self._tree and not self._asked:
+            self._asked = True
+            group = group or self._ended  # the main process is gone, and its number may be somebody else's
+            self._group_knows |= group
             main, said = self._tree.pid, self.subject.beacon.get("hello", {}).get("pid")
             if isinstance(said, int) and said != main and said in self.pids():
                 main = said
             self._host.ask_to_leave(self._tree, signal, None if group else main)
 
     def kill(self) -> None:
-        self._leaving = True
         if self._tree:
+            self._asked = self._group_knows = True
             self._host.kill(self._tree)
 
     def pids(self) -> set[int]:
@@ -168,10 +186,10 @@ class Child(asyncio.SubprocessProtocol):
     async def _wind_up(self) -> None:
         assert self._transport
         assert self._tree
-        # What is still in the pipe is bounded by the pipe: it is read even while the terminal is stuck.
-        self.resume()
         if self._host.alive(self._tree):
             await self._end_leftovers(self._tree)
+        # Nobody writes any more, so what is left is bounded by the pipe: it is read even while the terminal is stuck.
+        self.resume()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._eof.wait(), EOF_WITHIN)
         if self._guard:
@@ -187,13 +205,15 @@ class Child(asyncio.SubprocessProtocol):
 
     async def _end_leftovers(self, tree: Tree) -> None:
         """The main process is gone and left others behind. No event tells when a group is empty, so this looks, ever less often."""
-        if not self._leaving:
+        ours_to_end = not self._group_knows
+        if ours_to_end:
+            self._group_knows = True
             self._host.ask_to_leave(tree, "TERM", None)
         started, pause = time.monotonic(), 0.005
         while self._host.alive(tree):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
-            if not self._leaving and time.monotonic() - started > LEFTOVER_GRACE:
+            if ours_to_end and time.monotonic() - started > LEFTOVER_GRACE:
                 self.kill()
 
 

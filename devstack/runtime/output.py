@@ -21,7 +21,8 @@ from devstack.core.lines import RESET, Lines, prefixed
 
 HIGH_WATER = 1024 * 1024
 LOW_WATER = 256 * 1024
-PROMPT_AFTER = 0.25
+PROMPT_AFTER, PROMPT_WITHIN = 0.25, 1.0
+PATIENCE = 2.0
 OURS = "devstack"
 
 # Light and readable on dark and on bright terminals; red is left to errors.
@@ -37,7 +38,7 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         on_full: Callable[[], None],
         on_drained: Callable[[], None],
-        on_broken: Callable[[], None],
+        on_broken: Callable[[OSError], None],
     ) -> None:
         self._fd = fd
         self._loop = loop
@@ -45,6 +46,10 @@ class Writer:
         self._pending: list[bytes] = []
         self._size = 0
         self._full = self._closing = self._broken = False
+        self.written = 0
+        """Bytes that the reader has taken."""
+        self.ended = asyncio.Event()
+        """Set (in the loop) when the thread has nothing more to do."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
@@ -61,15 +66,23 @@ class Writer:
         if now_full:
             self._on_full()
 
-    def close(self, within: float) -> bool:
-        """Write what is left and end; False when the reader did not take it all within so many seconds."""
+    def close(self) -> None:
+        """Let the thread end once everything is written; `ended` tells when."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join(within)
-        return not self._thread.is_alive()
+
+    @property
+    def unwritten(self) -> int:
+        return self._size
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._in_loop(self.ended.set)
+
+    def _work(self) -> None:
         while True:
             with self._changed:
                 while not self._pending and not self._closing:
@@ -79,11 +92,11 @@ class Writer:
                 batch, self._pending = b"".join(self._pending), []
             try:
                 self._write_all(memoryview(batch))
-            except OSError:  # EPIPE, or EIO from a terminal that was closed
+            except OSError as error:  # EPIPE, EIO from a terminal that was closed, ENOSPC
                 with self._changed:
                     self._broken, self._pending, self._size = True, [], 0
                 self._in_loop(self._on_drained)
-                self._in_loop(self._on_broken)
+                self._in_loop(self._on_broken, error)
                 return
 
     def _write_all(self, data: memoryview) -> None:
@@ -97,14 +110,15 @@ class Writer:
             data = data[written:]
             with self._changed:
                 self._size -= written
+                self.written += written
                 drained = self._full and self._size < LOW_WATER
                 self._full &= not drained
             if drained:
                 self._in_loop(self._on_drained)
 
-    def _in_loop(self, call: Callable[[], None]) -> None:
+    def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway
-            self._loop.call_soon_threadsafe(call)
+            self._loop.call_soon_threadsafe(call, *arguments)
 
 
 class Source:
@@ -143,8 +157,8 @@ class Output:
         self._stamp: tuple[int, bytes] = (0, b"")
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._unfinished: dict[Source, float] = {}
-        """Since when (loop time) each unfinished line has not grown."""
+        self._unfinished: dict[Source, tuple[float, float]] = {}
+        """Since when (loop time) each unfinished line is there, and since when it has not grown."""
         self._sweeping = False
         self.open_line: Source | None = None
         """Whose unfinished line the cursor stands behind."""
@@ -156,7 +170,7 @@ class Output:
         self._labels[name] = self._label(name, colour)
 
     def open(
-        self, fd: int, on_full: Callable[[], None], on_drained: Callable[[], None], on_broken: Callable[[], None]
+        self, fd: int, on_full: Callable[[], None], on_drained: Callable[[], None], on_broken: Callable[[OSError], None]
     ) -> None:
         """Start writing to `fd`, from inside the running loop."""
         self._loop = asyncio.get_running_loop()
@@ -182,15 +196,33 @@ class Output:
             self._write(self._interrupt(source) + prefixed(block, self._prefix(source.name)))
 
     def expect_prompt(self, source: Source) -> None:
-        """`source` has an unfinished line; show it unless it goes on soon."""
-        if self._loop:
-            self._unfinished[source] = self._loop.time()
+        """`source` has an unfinished line; show it unless it ends soon."""
+        if self.open_line is source:  # a progress bar that goes on
+            self._write(source.lines.take())
+        elif self._loop:
+            now = self._loop.time()
+            self._unfinished[source] = (self._unfinished.get(source, (now, now))[0], now)
             self._sweep_in(PROMPT_AFTER)
 
-    def close(self, within: float = 2.0) -> bool:
-        """Finish the open line and wait for the reader to take everything; False when it did not in so many seconds."""
+    async def close(self, hurried: Callable[[], bool]) -> int:
+        """Finish the open line and wait until the reader has taken everything; the number of bytes that it has not.
+
+        A slow reader (a pager) is waited for. Once `hurried` says that somebody wants us to leave, one that takes nothing for PATIENCE
+        seconds is given up.
+        """
+        if self._writer is None:
+            return 0
         self._write(self._interrupt(None))
-        return self._writer is None or self._writer.close(within)
+        self._writer.close()
+        taken, since = self._writer.written, time.monotonic()
+        while not self._writer.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._writer.ended.wait(), PATIENCE / 4)
+            if self._writer.written != taken or not hurried():
+                taken, since = self._writer.written, time.monotonic()
+            elif time.monotonic() - since > PATIENCE:
+                break
+        return self._writer.unwritten
 
     def _sweep_in(self, seconds: float) -> None:
         if not self._sweeping and self._loop:
@@ -198,19 +230,20 @@ class Output:
             self._loop.call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
-        """Show the unfinished lines that have not grown for PROMPT_AFTER."""
+        """Show the unfinished lines that have not grown for PROMPT_AFTER, or that do nothing but grow for PROMPT_WITHIN."""
         self._sweeping = False
         assert self._loop
         now = self._loop.time()
-        for source, since in list(self._unfinished.items()):
+        for source, (first, last) in list(self._unfinished.items()):
             # One that came after the timer was set waits for the next look.
-            if now - since >= PROMPT_AFTER * 0.99:
+            if now - last >= PROMPT_AFTER * 0.99 or now - first >= PROMPT_WITHIN:
                 del self._unfinished[source]
                 start = b"" if self.open_line is source else self._interrupt(source) + self._prefix(source.name)
                 self.open_line = source
                 self._write(start + source.lines.take())
         if self._unfinished:
-            self._sweep_in(PROMPT_AFTER - (now - min(self._unfinished.values())))
+            oldest = min(last for _, last in self._unfinished.values())
+            self._sweep_in(max(PROMPT_AFTER - (now - oldest), 0.01))
 
     def _interrupt(self, by: Source | None) -> bytes:
         if self.open_line is None or self.open_line is by:

@@ -65,7 +65,10 @@ async def _ask(subject: Subject, spec: ProbeSpec) -> Answer:
     probe = importlib.import_module(f"devstack.probes.{spec.how}")
     try:
         answer = await asyncio.wait_for(probe.ask(subject, **spec.options), ANSWER_WITHIN)
+        assert isinstance(answer, Answer)
     except TimeoutError:
         return Answer(Health.NOT_YET, f"no answer within {ANSWER_WITHIN:.0f} s")
-    assert isinstance(answer, Answer)
+    except Exception as error:
+        # A question that breaks is a bug, ours or a setting's, and no reason to end the stack.
+        return Answer(Health.UNKNOWN, f"the probe failed: {type(error).__name__}: {error}")
     return answer

@@ -153,7 +153,7 @@ async def _line(line: Service, text: str, url: RedisUrl, needs: Needs, made: Pro
         return False
     made.notes.append(f"{line.name}: {launch.argv[0]} is not installed, and devstack's own Redis takes its place")
     ours = await _ours(line.name, text, url, needs, made)
-    made.replaced[line.name] = replace(ours, needs=line.needs, where=line.where)
+    made.replaced[line.name] = replace(ours, needs=line.needs, where=line.where, auxiliary=False)
     return True
 
 

@@ -2,7 +2,8 @@
 
 Rule 1: nothing awaits between reading the stack and changing it: `tell` handles an event completely before the next.
 Rule 2: bytes never pass through here; they go from the child to the output by themselves.
-Rule 3: every task has this object as its parent and is ended with it.
+Rule 3: every task has this object as its parent and is ended with it; a bug in one of them ends the stack, with its traceback, rather than
+leave half of it supervised.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from devstack.core import events as e
 from devstack.core.causes import Cause, cause_of
 from devstack.core.health import Broker, Subject
 from devstack.core.machine import SETTLED_AFTER, decide
-from devstack.core.model import ProbeSpec, Process, Stack
+from devstack.core.model import Phase, ProbeSpec, Process, Stack
 from devstack.core.names import seconds
+from devstack.errors import DevstackError
 from devstack.host import Host
 from devstack.host.guard import Guard
+from devstack.probes.log import Search
 from devstack.runtime import preflight, prober, voice
 from devstack.runtime.child import Child
 from devstack.runtime.output import Output
@@ -69,11 +72,11 @@ class Supervisor:
 
     async def run(self, *companions: Coroutine[Any, Any, None]) -> int:
         """Start everything and stay until everything is over; the exit code. `companions` live exactly as long (the file watcher)."""
-        for companion in companions:
-            self._task(companion)
-        self.tell(e.StartAsked(tuple(self.stack.processes)))
-        self._later(FIRST_PROGRESS, self._progress, FIRST_PROGRESS)
         try:
+            for companion in companions:
+                self._task(companion)
+            self.tell(e.StartAsked(tuple(self.stack.processes)))
+            self._later(FIRST_PROGRESS, self._progress, FIRST_PROGRESS)
             return await self._finished
         finally:
             for timer in self._timers:
@@ -94,15 +97,17 @@ class Supervisor:
             while self._inbox:
                 for action in decide(self.stack, self._inbox.popleft()):
                     self._perform(action)
+        except Exception as error:
+            self._broke(error)
         finally:
             self._deciding = False
 
-    def leave(self) -> None:
-        """Stop everything in order; called again, at once."""
-        if not self.stack.leaving:
+    def leave(self, force: bool = False) -> None:
+        """Stop everything in order; with `force` at once."""
+        if not self._left_at:
             self._left_at = time.monotonic()
             self._later(STOP_PROGRESS, self._stop_progress)
-        self.tell(e.ShutdownAsked(forced=self.stack.leaving))
+        self.tell(e.ShutdownAsked(forced=force))
 
     def pause(self) -> None:
         """The terminal does not keep up: the pipes wait."""
@@ -133,10 +138,18 @@ class Supervisor:
             case e.Finish(code):
                 if code and not self._left_at:
                     self._output.say(voice.farewell(self.stack, code))
-                self._finished.set_result(code)
+                if not self._finished.done():
+                    self._finished.set_result(code)
 
     def _spawn(self, process: Process, number: int) -> None:
-        launch = process.service.launch(process.instance)
+        self._runs.pop(process.name, None)
+        try:
+            launch = process.service.launch(process.instance)
+        except DevstackError as error:
+            # What it was understood from has changed: a directory is gone, say.
+            why = f"{error.what}: {error.why}" if error.why else error.what
+            self.tell(e.SpawnFailed(process.name, number, 127, why))
+            return
         subject = Subject(process.name, number, None, launch, time.monotonic(), self._broker)
         run = Run(subject)
         run.child = Child(
@@ -146,7 +159,9 @@ class Supervisor:
             None if process.service.auxiliary else self._output.source(process.name),
             exited=lambda code: self._exited(process, run, code),
             told=run.news.set,
+            spawn=self._task,
             guard=self._guard,
+            search=_search(_question(process, run)),
         )
         self._runs[process.name] = run
         if launch.argv:
@@ -185,6 +200,7 @@ class Supervisor:
     def _end(self, name: str, number: int, polite: bool) -> None:
         run = self._runs.get(name)
         if run is None or run.subject.run != number:
+            self.tell(e.Exited(name, number, 0))  # it never came to be
             return
         run.ending = "polite" if polite else "hard"
         if run.prober:
@@ -219,10 +235,16 @@ class Supervisor:
         if action.kind in ("failed", "overdue"):
             tail = run.subject.tail() if run else b""
             fix = run.cause.fix if run and action.kind == "failed" else ""
-            self._output.say(voice.error(process, action, tail, fix, process.service.ready_within))
+            blocked = [
+                other.name
+                for name in self.stack.needed_by(process.service.name)
+                for other in self.stack.of_service(name)
+                if other.phase is Phase.WAITING
+            ]
+            self._output.say(voice.error(process, action, tail, fix, blocked))
         elif action.kind != "stopped" or (run and run.subject.launch.argv):
             self._output.say(voice.line(process, action, took))
-        if action.kind in ("ready", "done", "failed"):
+        if action.kind in ("ready", "done"):
             self._greet()
 
     def _greet(self) -> None:
@@ -248,7 +270,10 @@ class Supervisor:
     def _later(self, after: float, call: Callable[..., None], *arguments: object) -> None:
         def fire() -> None:
             self._timers.discard(handle)
-            call(*arguments)
+            try:
+                call(*arguments)
+            except Exception as error:
+                self._broke(error)
 
         handle = asyncio.get_running_loop().call_later(after, fire)
         self._timers.add(handle)
@@ -261,8 +286,11 @@ class Supervisor:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not self._finished.done():
-            # A bug of ours: better to end with its traceback than to supervise half of the stack.
+        if not task.cancelled() and (error := task.exception()):
+            self._broke(error)
+
+    def _broke(self, error: BaseException) -> None:
+        if not self._finished.done():
             self._finished.set_exception(error)
 
 
@@ -276,6 +304,10 @@ class Run:
         self.prober: asyncio.Task[None] | None = None
         self.ending = ""
         self.cause = Cause("")
+
+
+def _search(question: ProbeSpec) -> Search | None:
+    return Search(str(question.options.get("pattern", ""))) if question.how == "log" else None
 
 
 def _question(process: Process, run: Run) -> ProbeSpec:

@@ -31,15 +31,17 @@ def line(process: Process, said: Announce, took: float) -> str:
             return f"{name}: {why}"
 
 
-def error(process: Process, said: Announce, tail: bytes, fix: str, within: float | None) -> str:
-    """The frame for a process that failed or is overdue."""
-    late = f"{process.name} is not ready after {seconds(within or 0)}"
+def error(process: Process, said: Announce, tail: bytes, fix: str, blocked: list[str]) -> str:
+    """The frame for a process that failed or is overdue; `blocked` wait for it."""
+    late = f"{process.name} is not ready after {seconds(process.service.ready_within or 0)}"
     what = f"{process.name} failed" if said.kind == "failed" else late
     where = f"  ({process.service.where})" if process.service.where else ""
     lines = [f"error: {what}{where}", f"  why: {said.why}"]
     last = [text for text in tail.decode(errors="replace").splitlines() if text.strip()][-LAST_LINES:]
     if last:
         lines += ["  last lines:", *(f"    {process.name} | {text}" for text in last)]
+    if blocked:
+        lines.append(f"  waiting for it: {listing(blocked)}")
     if fix:
         lines.append(f"  try: {fix}")
     return "\n".join(lines)
@@ -60,7 +62,8 @@ def farewell(stack: Stack, code: int) -> str:
     """Why `up` ends although nobody asked for it."""
     never = [p.name for p in stack.processes.values() if not p.run]
     rest = f"; {listing(never)} never started" if never else ""
-    return f"nothing is left to run: leaving with exit code {code}{rest}"
+    why = "as --exit-on-failure says" if stack.exit_on_failure else "nothing is left to run"
+    return f"{why}: leaving with exit code {code}{rest}"
 
 
 def stopping(stack: Stack, elapsed: float) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -116,3 +118,56 @@ def test_a_prompt_is_seen_before_its_newline(tmp_path: Path, terminals: list[Ter
     terminal.sees(r"Continue\? \[y/n\] ")
     terminal.child.sendintr()
     assert terminal.ends() == 130
+
+
+WARM = """
+import pathlib, signal, sys, time
+def leave(*_):
+    time.sleep(1)
+    pathlib.Path('finished').touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+print('up', flush=True)
+while True: signal.pause()
+"""
+
+
+def test_a_closed_terminal_lets_a_warm_stop_finish(tmp_path: Path, terminals: list[Terminal]) -> None:
+    terminal = Terminal(tmp_path, {"worker": WARM})
+    terminals.append(terminal)
+    terminal.sees("all ready in")
+    with contextlib.suppress(pexpect.ExceptionPexpect):  # it does not wait for us
+        terminal.child.close(force=False)
+    terminal.nothing_is_left()
+    assert (tmp_path / "finished").exists()
+
+
+def test_ctrl_c_behind_a_pipe_lets_a_warm_stop_finish(tmp_path: Path) -> None:
+    """Ctrl-C reaches tee as well; that our output breaks then is no second Ctrl-C."""
+    (tmp_path / "worker.py").write_text(WARM)
+    (tmp_path / "Procfile").write_text(f"worker: {shlex.quote(sys.executable)} worker.py\n")
+    line = f"{shlex.quote(sys.executable)} -m devstack up | tee log"
+    env = {**os.environ, "DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    shell = pexpect.spawn("/bin/sh", ["-c", line], cwd=str(tmp_path), env=env, timeout=20, encoding="utf-8")
+    shell.expect("all ready in")
+    shell.sendintr()
+    eventually(lambda: (tmp_path / "finished").exists(), "the worker was cut off")
+    shell.close(force=True)
+
+
+def test_a_slow_reader_gets_every_line(tmp_path: Path) -> None:
+    (tmp_path / "flood.py").write_text("for i in range(60000): print(i)")
+    (tmp_path / "Procfile").write_text(f"flood: {shlex.quote(sys.executable)} flood.py\n")
+    line = f"{shlex.quote(sys.executable)} -m devstack up --no-color | (sleep 3; grep -c 'flood.1 *|')"
+    env = {**os.environ, "DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "60000", done.stderr
+
+
+def test_a_migration_is_never_cut_off_by_a_time_limit(tmp_path: Path) -> None:
+    (tmp_path / "migrate.py").write_text("import time; time.sleep(1.5); print('migrated')")
+    (tmp_path / "Procfile").write_text(f"release: {shlex.quote(sys.executable)} migrate.py\n")
+    words = [sys.executable, "-m", "devstack", "up", "--timeout", "0.5", "--exit-on-failure"]
+    env = {**os.environ, "DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, "migrated" in done.stdout) == (0, True), done.stdout

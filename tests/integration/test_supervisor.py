@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from devstack.core import events as e
-from devstack.core.model import ProbeSpec
+from devstack.core.model import Launch, ProbeSpec
+from devstack.errors import DevstackError
+from tests.support.redis_server import eventually
 from tests.support.stage import Stage, child, gone
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Windows host is not written yet")
@@ -141,7 +143,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_grace() -> None:
     async def script(stage: Stage) -> None:
         await stage.until("up")
         stage.supervisor.leave()
-        stage.supervisor.leave()
+        stage.supervisor.leave(force=True)
 
     stage.play(script)
 
@@ -283,3 +285,90 @@ def test_a_restart_says_which_file_changed_also_after_a_failure(tmp_path: Path) 
 
     stage.play(script)
     assert "worker.1 restarts: shop/tasks.py changed" in stage.text
+
+
+def test_a_launch_that_is_no_longer_possible_fails_with_its_reason_and_wedges_nothing() -> None:
+    launches = iter([child("web", "raise SystemExit(3)").launch(1)])
+
+    def launch(n: int) -> Launch:
+        for made in launches:
+            return made
+        raise DevstackError("there is no directory sub")
+
+    stage = Stage(replace(child("web", "", probe=ProbeSpec("none")), launch=launch))
+
+    assert stage.play() == 127
+    assert "why: there is no directory sub, 2 times in a row" in stage.text
+
+
+def test_a_line_that_a_flood_follows_is_found_all_the_same() -> None:
+    flood = "print('listening on 80')\nprint('x' * 200000)\nimport signal; signal.pause()"
+    stage = Stage(child("web", flood, probe=ProbeSpec("log", {"pattern": r"listening on \d+"})))
+
+    async def script(stage: Stage) -> None:
+        await stage.until('printed "listening on 80"')
+        stage.supervisor.leave()
+
+    stage.play(script)
+
+
+def test_what_a_lonely_main_process_leaves_behind_is_told_to_leave() -> None:
+    """The signal went to the main process alone; it left at once, and its child has heard of nothing."""
+    orphan = f"{shlex.quote(sys.executable)} -c 'import os, signal; print(os.getpid(), flush=True); signal.pause()' & exec sleep 1000"
+    stage = Stage(child("web", orphan, shell=True, signal_group=False, grace=60))
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"web\.1 +\| \d+")
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert "killed" not in stage.text
+    assert gone(int(stage.lines("web.1")[0]))
+
+
+def test_the_polite_signal_is_sent_once_even_to_one_that_is_only_just_starting() -> None:
+    counts = """
+import signal, time
+heard = 0
+def hear(*_):
+    global heard
+    heard += 1
+signal.signal(signal.SIGTERM, hear)
+print('up', flush=True)
+while not heard: time.sleep(0.01)
+time.sleep(0.3)
+print('heard', heard, flush=True)
+"""
+    stage = Stage(child("web", counts))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("web.1 +\\| up")
+        stage.supervisor.tell(e.StopAsked(("web.1",)))
+        stage.supervisor._end("web.1", 1, polite=True)
+
+    stage.play(script)
+    assert "heard 1" in stage.lines("web.1")
+
+
+def test_a_progress_bar_is_seen_while_it_moves() -> None:
+    bar = "import time\nfor i in range(30): print(f'\\r{i}%', end='', flush=True); time.sleep(0.1)\nprint()"
+    stage = Stage(child("bar", bar))
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"\r5%")
+        assert "\r29%" not in stage.text
+        await stage.until(r"\r29%")
+
+    assert stage.play(script) == 0
+
+
+def test_a_bug_of_ours_ends_the_stack_with_its_traceback_and_leaves_nothing() -> None:
+    stage = Stage(child("web", "import os, signal; print(os.getpid(), flush=True); signal.pause()"))
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"web\.1 +\| \d+")
+        stage.supervisor.tell("not an event")  # type: ignore[arg-type]
+
+    with pytest.raises(AttributeError):
+        stage.play(script)
+    eventually(lambda: gone(int(stage.lines("web.1")[0])), "the child is left")

@@ -91,6 +91,7 @@ class World:
             if p.name in self.live:
                 assert p.phase.alive, f"{p.name} lives in phase {p.phase}"
                 assert p.run == self.live[p.name]
+            assert not (self.stack.leaving and p.phase is Phase.BACKOFF), f"{p.name} backs off while leaving"
             if p.phase is Phase.WAITING:
                 assert p.reason, f"{p.name} waits without a reason"
             assert (

@@ -74,7 +74,7 @@ class Stage:
         reader.start()
         output = Output(self.stack.processes, colour=self.colour, timestamps=False)
         self.supervisor = Supervisor(self.stack, host.here(), output)
-        output.open(writing, self._pause, self.supervisor.resume, self.supervisor.leave)
+        output.open(writing, self._pause, self.supervisor.resume, lambda error: self.supervisor.leave())
         companions = []
         if self.watch:
             from devstack.runtime import watcher
@@ -92,7 +92,7 @@ class Stage:
             if acting:
                 await asyncio.wait([acting], timeout=1)
                 acting.cancel()
-            output.close()
+            await output.close(hurried=lambda: True)
             os.close(writing)
             reader.join(5)
         if acting and acting.done() and not acting.cancelled():

@@ -334,3 +334,53 @@ def test_random_histories_keep_the_rules(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100, 104))
 def test_a_million_random_events_keep_the_rules(seed: int) -> None:
     histories(seed, 300_000)
+
+
+def test_a_crash_while_leaving_is_no_crash() -> None:
+    stack = all_ready()
+    decide(stack, e.ShutdownAsked())
+
+    actions = exited(stack, "redis.1", -15)
+
+    assert not [a for a in actions if isinstance(a, e.SetTimer)]
+    assert stack.processes["redis.1"].phase is Phase.DOWN
+    assert stack.first_failure is None
+
+
+def test_a_server_that_others_need_must_come_back_after_exit_0() -> None:
+    stack = all_ready()
+    exited(stack, "redis.1", 0)
+    assert stack.processes["redis.1"].phase is Phase.BACKOFF
+    decide(stack, e.RestartAsked(("web.1",), "saved"))
+    assert spawned(exited(stack, "web.1", 0)) == [], "its gate is closed"
+
+
+def test_a_script_that_others_need_has_done_its_work_with_exit_0() -> None:
+    stack = Stack.of([service("build", probe=ProbeSpec("none")), service("web", "build")])
+    start(stack)
+    assert spawned(exited(stack, "build.1", 0)) == ["web.1"]
+
+
+def test_an_auxiliary_that_nobody_waits_for_does_not_keep_us() -> None:
+    stack = Stack.of([service("redis", auxiliary=True), service("web", "redis")])
+    start(stack)
+    ready(stack, "redis.1")
+    ready(stack, "web.1")
+    decide(stack, e.BecameUnready("redis.1", 1, "silent"))
+    assert asked(exited(stack, "web.1", 0)) == ["redis.1"]
+
+
+def test_one_that_was_ready_once_is_not_overdue_later() -> None:
+    stack = Stack.of([service("web")], exit_on_failure=True)
+    start(stack)
+    ready(stack, "web.1")
+    decide(stack, e.BecameUnready("web.1", 1, "silent"))
+    assert elapsed(stack, "web.1", "ready") == []
+
+
+def test_a_waiting_process_says_what_has_become_of_the_one_it_waits_for() -> None:
+    stack = Stack.of([service("release", oneshot=True), service("web", "release"), service("other")])
+    start(stack)
+    assert stack.processes["web.1"].reason == "waits for release.1: running"
+    exited(stack, "release.1", 2)
+    assert stack.processes["web.1"].reason == "waits for release.1: failed, exited 2"
