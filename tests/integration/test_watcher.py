@@ -95,6 +95,66 @@ def test_a_directory_that_appears_is_watched_with_what_it_brought(tmp_path: Path
     assert watching(tmp_path, script)
 
 
+def test_a_save_at_any_moment_after_a_directory_appeared_is_seen(tmp_path: Path) -> None:
+    """As `git checkout` does: the watch is set anew meanwhile."""
+    (tmp_path / "shop").mkdir()
+
+    async def script(watched: Watched) -> None:
+        for milliseconds in (0, 5, 10, 15, 20, 30, 40, 80, 120, 130, 140):
+            (tmp_path / f"new{milliseconds}").mkdir()
+            await asyncio.sleep(milliseconds / 1000)
+            (tmp_path / "shop" / "tasks.py").write_text(f"x = {milliseconds}")
+            assert await watched.hears(), f"saved after {milliseconds} ms"
+            while await watched.hears(within=0.2):
+                pass
+
+    assert {event.why for event in watching(tmp_path, script)} == {"shop/tasks.py changed"}
+
+
+def test_a_directory_in_a_directory_that_appeared_is_watched_whenever_it_comes(tmp_path: Path) -> None:
+    async def script(watched: Watched) -> None:
+        for milliseconds in (0, 10, 20, 40, 100, 120, 140):
+            new = tmp_path / f"new{milliseconds}"
+            new.mkdir()
+            await asyncio.sleep(milliseconds / 1000)
+            (new / "deep").mkdir()
+            (new / "deep" / "a.py").write_text("x = 1")
+            assert await watched.hears(), f"made after {milliseconds} ms"
+            while await watched.hears(within=0.3):
+                pass
+            (new / "deep" / "a.py").write_text("x = 22")
+            assert await watched.hears(), f"saved in what was made after {milliseconds} ms"
+            while await watched.hears(within=0.2):
+                pass
+
+    watching(tmp_path, script)
+
+
+def test_a_new_directory_and_a_save_beside_it_are_one_restart(tmp_path: Path) -> None:
+    async def script(watched: Watched) -> None:
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "a.py").write_text("x = 1")
+        (tmp_path / "b.py").write_text("x = 1")
+        assert await watched.hears()
+        assert not await watched.hears(within=0.5)
+
+    assert [event.why for event in watching(tmp_path, script)] == ["b.py and 1 more changed"]
+
+
+def test_a_directory_that_vanishes_before_it_is_watched_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks = watcher.directories, iter([[str(tmp_path / "gone")]])
+    monkeypatch.setattr(watcher, "directories", lambda roots: real(roots) + next(looks, []))
+
+    async def script(watched: Watched) -> None:
+        (tmp_path / "a.py").write_text("x = 1")
+        assert await watched.hears()
+
+    assert watching(tmp_path, script)
+    assert watcher.snapshot([str(tmp_path / "gone")]) == {}
+
+
 def test_caches_version_control_and_venvs_are_not_watched_and_other_files_do_not_count(tmp_path: Path) -> None:
     for name in (".git", "node_modules/x", "__pycache__", "env/lib"):
         (tmp_path / name).mkdir(parents=True)
