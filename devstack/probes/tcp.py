@@ -25,15 +25,19 @@ async def ask(subject: Subject, host: str = "127.0.0.1", port: int | None = None
 async def connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to host:port, or OSError. `localhost` is asked as IPv4 first, and `0.0.0.0` is this machine."""
     host = ports.reachable(host)
-    if host != "localhost":
-        return await asyncio.open_connection(host, port)
     try:
-        return await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        # Node's servers listen on ::1 alone where localhost resolves to it first.
-        with contextlib.suppress(OSError):
-            return await asyncio.open_connection("::1", port)
-        raise
+        if host != "localhost":
+            return await asyncio.open_connection(host, port)
+        try:
+            return await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            # Node's servers listen on ::1 alone where localhost resolves to it first.
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection("::1", port)
+            raise
+    except (ValueError, OverflowError) as error:
+        # A host such as "a..b" (UnicodeError), a port such as 70000.
+        raise OSError("that is no address") from error
 
 
 def refusal(error: OSError, place: str) -> Answer:
@@ -68,6 +72,8 @@ async def _socket(path: str) -> Answer:
         return Answer(Health.UNKNOWN, "this system has no Unix sockets", "give the process a port")
     try:
         _, writer = await open_unix(path)
+    except ValueError as error:
+        return Answer(Health.UNKNOWN, f"{path!r} is no path: {error}", "correct the path of the socket")
     except OSError as error:
         return refusal(error, path)
     await _close(writer)

@@ -77,6 +77,10 @@ def test_a_closed_port_is_refused_in_one_sentence() -> None:
     assert ask(port=port) == Answer(Health.NOT_YET, f"connection refused on 127.0.0.1:{port}")
 
 
+def test_what_is_no_address_is_a_sentence() -> None:
+    assert ask(host="a..b", port=80) == Answer(Health.NOT_YET, "no connection to a..b:80: that is no address")
+
+
 def test_what_is_no_web_server_is_quoted() -> None:
     with listener(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
         assert ask(port=port).why == f"127.0.0.1:{port} does not speak HTTP: SSH-2.0-OpenSSH_9.2"
