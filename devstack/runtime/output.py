@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from devstack.core.lines import RESET, Lines, prefixed
+from devstack.core.secrets import mask
 
 HIGH_WATER = 1024 * 1024
 LOW_WATER = 256 * 1024
@@ -180,8 +181,8 @@ class Output:
         return Source(self, name)
 
     def say(self, text: str) -> None:
-        """Something of our own, prefixed like a process's lines."""
-        block = text.encode(errors="replace") + b"\n"
+        """Something of our own, prefixed like a process's lines; passwords in it are masked."""
+        block = mask(text).encode(errors="replace") + b"\n"
         self._write(self._interrupt(None) + prefixed(block, self._prefix(OURS)))
 
     def show(self, source: Source, block: bytes) -> None:

@@ -372,3 +372,11 @@ def test_a_bug_of_ours_ends_the_stack_with_its_traceback_and_leaves_nothing() ->
     with pytest.raises(AttributeError):
         stage.play(script)
     eventually(lambda: gone(int(stage.lines("web.1")[0])), "the child is left")
+
+
+def test_what_we_say_ourselves_shows_no_password() -> None:
+    stage = Stage(child("web", "print('cannot reach postgres://app:canary@db/x')\nraise SystemExit(3)"), max_failures=1)
+    stage.play()
+    ours = "\n".join(stage.lines("devstack"))
+    assert "postgres://app:***@db/x" in ours
+    assert "canary" not in ours
