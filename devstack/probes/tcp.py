@@ -72,8 +72,6 @@ async def _socket(path: str) -> Answer:
         return Answer(Health.UNKNOWN, "this system has no Unix sockets", "give the process a port")
     try:
         _, writer = await open_unix(path)
-    except ValueError as error:
-        return Answer(Health.UNKNOWN, f"{path!r} is no path: {error}", "correct the path of the socket")
     except OSError as error:
         return refusal(error, path)
     await _close(writer)

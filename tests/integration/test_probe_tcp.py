@@ -35,7 +35,6 @@ def test_a_closed_port_is_refused_in_one_sentence(host: str) -> None:
 @pytest.mark.parametrize(("host", "port"), [("a..b", 80), ("a\0b", 80), ("a" * 64, 80), ("127.0.0.1", 70000)])
 def test_what_is_no_address_is_a_sentence(host: str, port: int) -> None:
     assert ask(host=host, port=port) == Answer(Health.NOT_YET, f"no connection to {host}:{port}: that is no address")
-    assert ask(path="a\0b").health is Health.UNKNOWN
 
 
 def test_localhost_finds_a_server_that_listens_on_ipv6_alone() -> None:
