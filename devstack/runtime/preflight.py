@@ -1,6 +1,7 @@
 """What is checked right before a spawn: whether a stranger already answers on the port the process is about to open.
 
 Rule 1: a probe can be answered by a stranger on the port, so the stranger is found, and named, before the spawn.
+Rule 2: it is looked for exactly where the probe will ask (`tcp.connect`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 
 from devstack.core.causes import Cause
 from devstack.core.model import ProbeSpec
+from devstack.probes import ports, tcp
 
 CONNECT_WITHIN = 0.5
 
@@ -19,10 +21,7 @@ async def port_taken(spec: ProbeSpec, name: str) -> Cause | None:
     port, host = spec.options.get("port"), str(spec.options.get("host", "127.0.0.1"))
     if spec.how not in ("tcp", "http") or not isinstance(port, int):
         return None
-    from devstack.probes import ports
-
-    host = ports.reachable(host)
-    if not await _answers("127.0.0.1" if host == "localhost" else host, port):
+    if not await _answers(host, port):
         return None
     owner = await asyncio.to_thread(ports.owner_of, port)
     holder = f"held by {owner}" if owner else "in use"
@@ -32,7 +31,7 @@ async def port_taken(spec: ProbeSpec, name: str) -> Cause | None:
 
 async def _answers(host: str, port: int) -> bool:
     with contextlib.suppress(OSError, TimeoutError):
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_WITHIN)
+        _, writer = await asyncio.wait_for(tcp.connect(host, port), CONNECT_WITHIN)
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
