@@ -26,6 +26,7 @@ from devstack.errors import DevstackError, did_you_mean
 from devstack.kinds import Context, Kind, wrappers
 from devstack.kinds.arguments import base_name
 
+LAST_PORT = 65535
 _ENVIRONMENT_RUNNERS = {"uv", "poetry", "pipenv", "pdm", "rye", "hatch"}
 """Wrappers that choose the interpreter themselves."""
 _SHELLS = {"sh", "bash", "dash", "zsh"}
@@ -107,6 +108,9 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     table = own.env or {}
     source = ground.settings.sources.get(("processes", line.name, "env"), "default")
     port = int(table["PORT"]) if table.get("PORT", "").isdigit() else base + n - 1
+    if port > LAST_PORT:
+        why = f"ports end at {LAST_PORT}, and each line gets {environment.PORT_STEP} more than the one above it"
+        raise DevstackError(f"{process} would get PORT {port}", why=why, fix="start lower: -p 8000", where=line.where)
     command = _parse(line)
     start = start_of(line, own, ground)
 

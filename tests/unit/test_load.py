@@ -686,3 +686,9 @@ def test_the_example_loads_and_each_of_its_programs_is_known(tmp_path: Path) -> 
     assert [each.oneshot for each in project.services] == [True, False, False, False, False, False]
     assert {"worker", "mail"} <= set(services(project)["flower"].needs)
     assert services(project)["web"].probe.options["port"] == 8000
+
+
+def test_a_port_beyond_the_last_one_is_refused(make: Make) -> None:
+    with pytest.raises(DevstackError) as caught:
+        make({"Procfile": "a: run\nb: run\n"}, port=65500)
+    assert (caught.value.what, caught.value.where) == ("b.1 would get PORT 65600", "Procfile:2")
