@@ -1,7 +1,8 @@
 """Does a command of the user's succeed? Exit code 0 is ready.
 
 Rule 1: the command runs with the environment and in the directory of the process it asks about.
-Rule 2: it never outlives the question: at the time limit, or when the question is dropped, it dies with all its children.
+Rule 2: passwords in the command and in what it prints are masked (`psql postgresql://me:secret@db` is a usual question).
+Rule 3: it never outlives the question: at the time limit, or when the question is dropped, it dies with all its children.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from devstack.core.health import Answer, Health, Subject
+from devstack.core.secrets import mask
 
 # Below the five seconds after which the prober stops waiting, so that the sentence is ours.
 _WITHIN = 4.5
@@ -20,7 +22,7 @@ _WITHIN = 4.5
 
 async def ask(subject: Subject, command: str | Sequence[str], within: float = _WITHIN) -> Answer:
     """Ready when `command` (one string for the shell, or a list of words) exits 0 within `within` seconds."""
-    shown = command if isinstance(command, str) else " ".join(command)
+    shown = mask(command if isinstance(command, str) else " ".join(command))
     # A file, not a pipe: a grandchild that keeps a pipe open would keep us waiting after the command has ended.
     with tempfile.TemporaryFile() as output:
         options: dict[str, Any] = {
@@ -51,7 +53,7 @@ async def ask(subject: Subject, command: str | Sequence[str], within: float = _W
             return Answer(Health.READY, f"{shown} exited 0")
         output.seek(0)
         lines = output.read()[-4096:].decode("utf-8", "replace").split("\n")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        said = mask(next((line.strip() for line in reversed(lines) if line.strip()), ""))
         return Answer(Health.NOT_YET, f"{shown} exited {code}" + (f": {said[:200]}" if said else ""))
 
 

@@ -34,6 +34,17 @@ def test_another_exit_code_comes_with_the_last_line_that_was_printed() -> None:
     assert answer.why.endswith("exited 3: no tables")
 
 
+def test_no_password_of_the_command_or_its_output_is_shown() -> None:
+    address = "postgresql://me:hidden@db/shop"
+    failing = python("import sys; print('x' * 177, sys.argv[1]); sys.exit(1)")
+    for words in ([*python(""), address], [*failing, address]):
+        for command in (words, shlex.join(words)):
+            answer = ask(command)
+            assert "postgresql://me:***@db/shop" in answer.why
+            assert "hidden" not in answer.why
+    assert "hidden" not in ask(["no-such-program", "--password=hidden"]).why
+
+
 def test_it_runs_in_the_directory_and_environment_of_the_process(tmp_path: Path) -> None:
     code = "import os, sys; sys.exit(not (os.environ.get('COLOUR') == 'blue' and os.path.exists('here')))"
     (tmp_path / "here").touch()
