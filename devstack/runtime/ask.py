@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from devstack import host
+from devstack.core.secrets import mask
 
 ASK: Final = Path(__file__).parents[1] / "inside" / "ask.py"
 MARKER: Final = "devstack-ask:"
@@ -58,7 +59,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the project says. `error` is a sentence when it could not be asked, and then nothing else is known."""
+    """What the project says. `error` is a sentence (without passwords) when it could not be asked, and then nothing else is known."""
 
     broker_url: str = field(default="", repr=False)
     result_backend: str = field(default="", repr=False)
@@ -134,7 +135,8 @@ def _answer_in(output: str) -> dict[str, Any] | None:
 
 
 def _last_line(output: str) -> str:
-    return next((line.strip()[:300] for line in reversed(output.splitlines()) if line.strip()), "")
+    # Masked before it is cut: the password in half an address is not recognised.
+    return next((mask(line.strip())[:300] for line in reversed(output.splitlines()) if line.strip()), "")
 
 
 def _read(answer: Mapping[str, Any], *, remembered: bool = False) -> Said:
@@ -151,7 +153,7 @@ def _read(answer: Mapping[str, Any], *, remembered: bool = False) -> Said:
         app=text("app"),
         kombu=(versions.get("kombu") or "") if isinstance(versions, dict) else "",
         eager=answer.get("task_always_eager") is True,
-        error=text("error"),
+        error=mask(text("error")),
         remembered=remembered,
     )
 
@@ -211,6 +213,6 @@ def _state(path: Path) -> list[int] | None:
 def _holds_secret(answer: Mapping[str, Any]) -> bool:
     urls = (f"{answer.get(name)}" for name in ("broker_url", "result_backend"))
     options = json.dumps(answer.get("broker_transport_options"))
-    return any(re.search(r"://[^/\s]*@", url) for url in urls) or bool(
+    return any(mask(url) != url or "@" in url for url in urls) or bool(
         re.search(r"passw|secret|token|key_", options, re.I)
     )

@@ -541,6 +541,17 @@ def test_a_project_that_cannot_be_imported_is_unknown_with_the_reason(tmp_path: 
     assert not (shop.memory / "celery-settings.json").exists()
 
 
+def test_the_reason_why_a_project_cannot_be_imported_names_no_password(tmp_path: Path) -> None:
+    for code in (
+        "raise RuntimeError('no connection to redis://:hidden@db:6379/0')",
+        f"import os, sys; sys.stderr.write('{'x' * 282} redis://:hidden@db:6379/0'); sys.stderr.flush(); os._exit(1)",
+        "import os, sys; sys.stderr.write('no redis://:hidden@db:6379/0\\n'); sys.stderr.flush(); os._exit(1)",
+    ):
+        note = Shop(tmp_path / f"{hash(code)}", code).find().note
+        assert "redis://:" in note
+        assert "hidden" not in note
+
+
 def test_tasks_that_never_reach_the_worker_get_a_word_each_time(tmp_path: Path) -> None:
     shop = Shop(tmp_path, "SETTINGS = dict(broker='redis://127.0.0.1:7000/1', task_always_eager=True)")
     _settle(shop)
@@ -625,6 +636,8 @@ def test_a_file_that_the_settings_read_counts_as_well(tmp_path: Path) -> None:
     "settings",
     [
         "SETTINGS = dict(broker='redis://:secret@127.0.0.1:7000/1')",
+        "SETTINGS = dict(broker='redis://:pa/secret@127.0.0.1:7000/1')",
+        "SETTINGS = dict(broker='redis://127.0.0.1:7000/1?password=secret')",
         "SETTINGS = dict(broker='redis://127.0.0.1:7000/1', backend='db+postgresql://u:secret@h/d')",
         "SETTINGS = dict(broker='redis://127.0.0.1/1', broker_transport_options={'sentinel_kwargs': {'password': 'secret'}})",
     ],
