@@ -16,8 +16,9 @@ NO_LINE_AFTER = 10.0
 
 async def ask(subject: Subject) -> Answer:
     now = time.monotonic()
-    tick = subject.beacon.get("beat_tick")
-    if tick is None:
+    tick = subject.beacon.get("beat_tick", {})
+    pause = tick.get("next_in")
+    if not isinstance(pause, int | float):
         alive = f"the process runs (pid {subject.pid})"
         if not subject.launch.channel or ("hello" not in subject.beacon and now - subject.started > NO_LINE_AFTER):
             return Answer(Health.READY, f"{alive}; whether it schedules cannot be seen from outside")
@@ -26,7 +27,7 @@ async def ask(subject: Subject) -> Answer:
             return Answer(Health.NOT_YET, f"{alive}, beat has not started to schedule yet")
         why = f"{alive}, beat has loaded its schedule and has not finished a tick yet"
         return Answer(Health.NOT_YET, why, "a tick that hangs waits for the broker or for the schedule's database")
-    seen, pause = float(tick["seen"]), max(0.0, float(tick["next_in"]))  # type: ignore[arg-type]
+    seen, pause = float(tick["seen"]), max(0.0, pause)  # type: ignore[arg-type]
     if now > seen + pause + LATE:
         late = f"the last tick was {span(now - seen)} ago, the next one was due {span(now - seen - pause)} ago"
         return Answer(Health.NOT_YET, late, "a tick that hangs waits for the broker or for the schedule's database")

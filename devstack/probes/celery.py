@@ -57,15 +57,15 @@ async def ask(subject: Subject) -> Answer:
     known = _known.get(subject.process)
     if known is None or known.run != run:
         known = _known[subject.process] = Known(run)
-    if "worker_ready" in subject.beacon:
-        return await _registered(subject, known)
+    if ready := _said(subject, "worker_ready"):
+        return await _registered(subject, known, ready)
     if known.sentence or not subject.launch.channel:
         return await _unheard(subject, known)
     return await _starting(subject, known)
 
 
 async def _starting(subject: Subject, known: Known) -> Answer:
-    starting = subject.beacon.get("worker_starting")
+    starting = _said(subject, "worker_starting")
     control = _control(subject)
     if control and not known.warm and (starting or "--without-mingle" in subject.launch.argv):
         known.warm = True
@@ -86,8 +86,7 @@ async def _starting(subject: Subject, known: Known) -> Answer:
     return Answer(Health.NOT_YET, f"the process runs (pid {subject.pid}), no Celery worker registered yet")
 
 
-async def _registered(subject: Subject, known: Known) -> Answer:
-    ready = subject.beacon["worker_ready"]
+async def _registered(subject: Subject, known: Known, ready: dict[str, object]) -> Answer:
     node, pid, pool = str(ready["node"]), ready["pid"], str(ready.get("pool") or "")
     if pid != subject.pid and (pids := subject.pids()) and pid not in pids:
         return Answer(Health.NOT_YET, f"{node} registered, but its pid {pid} is no process of {subject.process}")
@@ -99,8 +98,8 @@ async def _registered(subject: Subject, known: Known) -> Answer:
         return Answer(Health.READY, known.sentence)
 
     known.node, known.solo = node, pool == "solo"
-    size = f"{pool} ×{ready['concurrency']}" if pool not in ("", "solo") else pool
-    queues = ",".join(map(str, ready.get("queues") or []))  # type: ignore[call-overload]
+    size = f"{pool} ×{ready['concurrency']}" if pool not in ("", "solo") and "concurrency" in ready else pool
+    queues = ",".join(map(str, found)) if isinstance(found := ready.get("queues"), list) else ""
     about = f"{node} registered (" + ", ".join(filter(None, (f"pid {pid}", size, queues and f"queues {queues}"))) + ")"
     control = _control(subject)
     if control is None or ready.get("remote_control") is False or not known.pings:
@@ -194,7 +193,7 @@ def _broker_down(control: Control, error: BrokerDown) -> Answer:
 
 
 def _control(subject: Subject) -> Control | None:
-    said = subject.beacon.get("worker_ready") or subject.beacon.get("worker_starting")
+    said = _said(subject, "worker_ready") or _said(subject, "worker_starting")
     address = address_of(subject.broker, said)
     return _controls.setdefault(address, Control(address)) if address else None
 
@@ -214,6 +213,12 @@ def _node_named(argv: tuple[str, ...]) -> str:
     from celery.utils.nodenames import default_nodename, host_format
 
     return str(host_format(default_nodename(named)))
+
+
+def _said(subject: Subject, kind: str) -> dict[str, object] | None:
+    """The newest message of this type, if it says which worker it is about."""
+    message = subject.beacon.get(kind, {})
+    return message if {"node", "pid"} <= message.keys() else None
 
 
 def _seen(message: dict[str, object] | None) -> float:

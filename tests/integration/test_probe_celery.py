@@ -288,6 +288,24 @@ def test_a_broker_that_cannot_be_asked_leaves_the_beacons_word(url: str, reason:
     assert ask(subject).health is Health.UNKNOWN
 
 
+@pytest.mark.parametrize("fields", [{}, {"node": "w@h"}, {"pid": 7}])
+@pytest.mark.parametrize("kind", ["worker_starting", "worker_ready"])
+def test_a_message_that_does_not_say_which_worker_it_is_about_is_not_said(kind: str, fields: dict[str, object]) -> None:
+    now = time.monotonic()
+    said: dict[str, dict[str, object]] = {kind: {**fields, "seen": now}}
+    subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, None, said)
+    assert ask(subject) == Answer(Health.NOT_YET, "the process runs (pid 7), no Celery worker registered yet")
+
+
+def test_a_worker_that_says_little_of_itself_is_registered() -> None:
+    now = time.monotonic()
+    said: dict[str, dict[str, object]] = {
+        "worker_ready": {"pid": 7, "node": "w@h", "pool": "prefork", "queues": 1, "seen": now}
+    }
+    subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, None, said)
+    assert ask(subject).why.startswith("w@h registered (pid 7, prefork), not pinged: ")
+
+
 def test_a_leaving_worker_is_busy_leaving() -> None:
     now = time.monotonic()
     said: dict[str, dict[str, object]] = {

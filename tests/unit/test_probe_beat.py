@@ -42,6 +42,11 @@ def test_a_beat_that_has_not_ticked_is_not_ready_and_says_what_is_missing() -> N
     assert loaded.why == "the process runs (pid 42), beat has loaded its schedule and has not finished a tick yet"
 
 
+@pytest.mark.parametrize("said", [{}, {"next_in": None}, {"next_in": "soon"}])
+def test_a_tick_without_its_fields_is_not_said(said: dict[str, object]) -> None:
+    assert ask({"beat_tick": {**said, "seen": time.monotonic()}}) == ask({})
+
+
 def test_a_beat_that_has_no_line_to_us_counts_as_running() -> None:
     assert ask({}, channel=False).health is Health.READY
     assert ask({}, age=11).health is Health.READY
