@@ -12,6 +12,7 @@ the worker itself waits for its peers (its "mingle" second), and the ping that s
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ async def _starting(subject: Subject, known: Known) -> Answer:
 
 async def _registered(subject: Subject, known: Known, ready: dict[str, object]) -> Answer:
     node, pid, pool = str(ready["node"]), ready["pid"], str(ready.get("pool") or "")
-    if pid != subject.pid and (pids := subject.pids()) and pid not in pids:
+    if pid != subject.pid and (pids := await asyncio.to_thread(subject.pids)) and pid not in pids:
         return Answer(Health.NOT_YET, f"{node} registered, but its pid {pid} is no process of {subject.process}")
     leaving = subject.beacon.get("worker_leaving")
     if leaving and _seen(leaving) > _seen(ready):
@@ -147,7 +148,7 @@ async def _unheard(subject: Subject, known: Known) -> Answer:
         return _broker_down(control, error)
     except CannotAsk as error:
         return Answer(Health.NOT_YET, f"{alive}, its worker cannot be asked: {error}")
-    pids = subject.pids()
+    pids = await asyncio.to_thread(subject.pids)
     for name, said in nodes.items():
         if said.get("pid") in pids:
             known.node = name

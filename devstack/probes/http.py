@@ -28,7 +28,7 @@ async def ask(
     """Ready when an HTTP response comes, with `status` if one is given. Without `port`: any port the process tree listens on."""
     if port is not None:
         return await _ask(host, port, path, status)
-    open_ports = await asyncio.to_thread(ports.listening, sorted(subject.pids()))
+    open_ports = await asyncio.to_thread(lambda: ports.listening(subject.pids()))
     if not open_ports:
         return Answer(Health.NOT_YET, "has not opened a port yet")
     answer = Answer(Health.UNKNOWN, "")

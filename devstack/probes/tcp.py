@@ -15,7 +15,7 @@ async def ask(subject: Subject, host: str = "127.0.0.1", port: int | None = None
         return await _socket(path)
     if port is not None:
         return await _port(host, port)
-    open_ports = await asyncio.to_thread(ports.listening, sorted(subject.pids()))
+    open_ports = await asyncio.to_thread(lambda: ports.listening(subject.pids()))
     if not open_ports:
         return Answer(Health.NOT_YET, "has not opened a port yet")
     answers = [await _port(ports.reachable(address), number) for address, number in open_ports]

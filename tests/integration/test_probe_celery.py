@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,6 +296,22 @@ def test_a_message_that_does_not_say_which_worker_it_is_about_is_not_said(kind: 
     said: dict[str, dict[str, object]] = {kind: {**fields, "seen": now}}
     subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, None, said)
     assert ask(subject) == Answer(Health.NOT_YET, "the process runs (pid 7), no Celery worker registered yet")
+
+
+def test_the_process_table_is_not_walked_in_the_loop() -> None:
+    now = time.monotonic()
+    said: dict[str, dict[str, object]] = {"worker_ready": {"pid": 8, "node": "w@h", "seen": now}}
+    subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, None, said)
+    threads = set[threading.Thread]()
+
+    def pids() -> set[int]:
+        threads.add(threading.current_thread())
+        return {7}
+
+    subject.pids = pids
+    assert ask(subject).why == "w@h registered, but its pid 8 is no process of worker.1"
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_a_worker_that_says_little_of_itself_is_registered() -> None:

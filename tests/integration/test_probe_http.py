@@ -77,6 +77,19 @@ def test_a_closed_port_is_refused_in_one_sentence() -> None:
     assert ask(port=port) == Answer(Health.NOT_YET, f"connection refused on 127.0.0.1:{port}")
 
 
+def test_the_process_table_is_not_walked_in_the_loop() -> None:
+    it, threads = subject(), set[threading.Thread]()
+
+    def pids() -> set[int]:
+        threads.add(threading.current_thread())
+        return set()
+
+    it.pids = pids
+    asyncio.run(http.ask(it))
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 def test_what_is_no_address_is_a_sentence() -> None:
     assert ask(host="a..b", port=80) == Answer(Health.NOT_YET, "no connection to a..b:80: that is no address")
 

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_a_closed_port_is_refused_in_one_sentence(host: str) -> None:
     port = free_port()
     shown = "127.0.0.1" if host == "0.0.0.0" else host
     assert ask(host=host, port=port) == Answer(Health.NOT_YET, f"connection refused on {shown}:{port}")
+
+
+def test_the_process_table_is_not_walked_in_the_loop() -> None:
+    it, threads = subject(), set[threading.Thread]()
+
+    def pids() -> set[int]:
+        threads.add(threading.current_thread())
+        return set()
+
+    it.pids = pids
+    asyncio.run(tcp.ask(it))
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize(("host", "port"), [("a..b", 80), ("a\0b", 80), ("a" * 64, 80), ("127.0.0.1", 70000)])
