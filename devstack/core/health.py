@@ -47,7 +47,7 @@ class Broker:
     ours: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Subject:
     """One run of one process as the probes see it.
 

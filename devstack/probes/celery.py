@@ -16,6 +16,7 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from devstack.core.health import Answer, Health, Subject
 from devstack.probes.control import Address, BrokerDown, CannotAsk, Control, address_of, in_thread
@@ -36,7 +37,6 @@ ASK_WITHOUT_PONG = 3
 class Known:
     """What is remembered between two questions about one run."""
 
-    run: tuple[int, float]
     sentence: str = ""
     """How it was confirmed; empty while it is not."""
     proof: float = 0.0
@@ -46,18 +46,17 @@ class Known:
     solo: bool = False
     pings: bool = True
     warm: bool = False
+    control: Control | None = None
     looked: float = field(default_factory=time.monotonic)
 
 
-_known: dict[str, Known] = {}
-_controls: dict[Address, Control] = {}
+# What is known of a run goes with its Subject; workers of one broker share a Control, until none of them is left.
+_known: WeakKeyDictionary[Subject, Known] = WeakKeyDictionary()
+_controls: WeakValueDictionary[Address, Control] = WeakValueDictionary()
 
 
 async def ask(subject: Subject) -> Answer:
-    run = (subject.run, subject.started)
-    known = _known.get(subject.process)
-    if known is None or known.run != run:
-        known = _known[subject.process] = Known(run)
+    known = _known.setdefault(subject, Known())
     if ready := _said(subject, "worker_ready"):
         return await _registered(subject, known, ready)
     if known.sentence or not subject.launch.channel:
@@ -67,7 +66,7 @@ async def ask(subject: Subject) -> Answer:
 
 async def _starting(subject: Subject, known: Known) -> Answer:
     starting = _said(subject, "worker_starting")
-    control = _control(subject)
+    control = _control(subject, known)
     if control and not known.warm and (starting or "--without-mingle" in subject.launch.argv):
         known.warm = True
         threading.Thread(target=control.warm, name="devstack-warm-celery", daemon=True).start()
@@ -102,7 +101,7 @@ async def _registered(subject: Subject, known: Known, ready: dict[str, object]) 
     size = f"{pool} ×{ready['concurrency']}" if pool not in ("", "solo") and "concurrency" in ready else pool
     queues = ",".join(map(str, found)) if isinstance(found := ready.get("queues"), list) else ""
     about = f"{node} registered (" + ", ".join(filter(None, (f"pid {pid}", size, queues and f"queues {queues}"))) + ")"
-    control = _control(subject)
+    control = _control(subject, known)
     if control is None or ready.get("remote_control") is False or not known.pings:
         known.sentence = known.sentence or f"{about}, not pinged: " + (
             "its broker's password is not known here" if control is None else "remote control is off"
@@ -130,7 +129,7 @@ async def _registered(subject: Subject, known: Known, ready: dict[str, object]) 
 
 async def _unheard(subject: Subject, known: Known) -> Answer:
     """A worker without a beacon (docker, a shell script): found by its node name, or by a pid of ours."""
-    control = _control(subject)
+    control = _control(subject, known)
     alive = f"the process runs (pid {subject.pid})"
     if control is None:
         return Answer(Health.NOT_YET, f"{alive}, and no broker is known to ask for its worker")
@@ -193,10 +192,11 @@ def _broker_down(control: Control, error: BrokerDown) -> Answer:
     return Answer(Health.UNKNOWN, f"the broker {control.address.shown} does not answer: {error}")
 
 
-def _control(subject: Subject) -> Control | None:
+def _control(subject: Subject, known: Known) -> Control | None:
     said = _said(subject, "worker_ready") or _said(subject, "worker_starting")
     address = address_of(subject.broker, said)
-    return _controls.setdefault(address, Control(address)) if address else None
+    known.control = _controls.setdefault(address, Control(address)) if address else None
+    return known.control
 
 
 def _node_named(argv: tuple[str, ...]) -> str:

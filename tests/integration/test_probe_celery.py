@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -29,11 +30,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="prefork and des
 def server() -> Iterator[Server]:
     with redis_server() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    probe._known.clear()
 
 
 def make_subject(
@@ -124,7 +120,6 @@ def test_the_workers_own_word_on_its_broker_wins(tmp_path: Path, server: Server)
         run.message("worker_ready")
         wrong = Broker("redis://127.0.0.1:1/0", "somewhere else")
         assert ask(make_subject(run, wrong)).why.startswith("own@here registered")
-        probe._known.clear()
         assert ", ping " in ask(make_subject(run, None)).why
 
 
@@ -136,11 +131,10 @@ def test_a_stale_heartbeat_is_cured_by_a_pong(tmp_path: Path, server: Server) ->
         run.message("worker_ready")
         subject = make_subject(run, Broker(server.url, "test"))
         assert ask(subject).health is Health.READY
-        for known in probe._known.values():
-            known.proof -= 60
+        probe._known[subject].proof -= 60
         subject.beacon["worker_ready"]["seen"] = time.monotonic() - 60
         assert ask(subject).health is Health.READY
-        assert next(iter(probe._known.values())).proof > time.monotonic() - 5
+        assert probe._known[subject].proof > time.monotonic() - 5
 
 
 def test_a_solo_worker_in_a_task_is_busy_and_a_stuck_prefork_worker_does_not_answer(
@@ -156,7 +150,6 @@ def test_a_solo_worker_in_a_task_is_busy_and_a_stuck_prefork_worker_does_not_ans
         ) as run:
             run.message("worker_ready")
             subject = make_subject(run, Broker(server.url, "test"))
-            probe._known.clear()
             assert ask(subject).health is Health.READY
             os.kill(run.process.pid, signal.SIGSTOP)  # The main loop does nothing, as in a long solo task.
             try:
@@ -174,8 +167,7 @@ def age_all(subject: Subject) -> None:
     """As if 20 s had passed since the last sign of life."""
     for message in subject.beacon.values():
         message["seen"] = float(str(message["seen"])) - 20
-    for known in probe._known.values():
-        known.proof -= 20
+    probe._known[subject].proof -= 20
 
 
 def test_a_solo_worker_that_starts_into_a_long_task_is_ready(tmp_path: Path, server: Server) -> None:
@@ -239,19 +231,16 @@ def test_without_a_beacon_it_is_found_by_name_or_by_pid(tmp_path: Path, server: 
         broker = Broker(server.url, "test")
         by_name = make_subject(run, broker, channel=False, argv=("sh", "run.sh", "worker", "--hostname=plain@here"))
         assert ask(by_name).why.startswith("plain@here registered, ping ")
-        probe._known.clear()
         by_pid = make_subject(run, broker, channel=False)
         assert ask(by_pid).why.startswith(f"plain@here registered (pid {run.process.pid}), ping ")
         assert ask(by_pid).health is Health.READY
 
-        probe._known.clear()
         other = make_subject(run, broker, channel=False)
         other.pids = lambda: {1}
         answer = ask(other)
         assert answer.health is Health.NOT_YET
         assert "none of the workers that answer is one of its processes (plain@here)" in answer.why
         assert answer.fix
-        probe._known.clear()
         nobody = make_subject(run, broker, channel=False, argv=("celery", "worker", "-n", "nobody@%n"))
         nobody.pids = lambda: {1}
         assert "no Celery worker named nobody@" in ask(nobody).why
@@ -296,6 +285,20 @@ def test_a_message_that_does_not_say_which_worker_it_is_about_is_not_said(kind: 
     said: dict[str, dict[str, object]] = {kind: {**fields, "seen": now}}
     subject = Subject("worker.1", 1, 7, Launch((), {}, ".", channel=True), now, None, said)
     assert ask(subject) == Answer(Health.NOT_YET, "the process runs (pid 7), no Celery worker registered yet")
+
+
+def test_what_is_known_of_a_run_goes_with_it() -> None:
+    gc.collect()  # What the tests before this one left in cycles.
+    now = time.monotonic()
+    said: dict[str, dict[str, object]] = {"worker_ready": {"pid": 7, "node": "w@h", "seen": now}}
+    broker = Broker("sqs://nowhere", "test")
+    subjects = [Subject("worker.1", run, 7, Launch((), {}, ".", channel=True), now, broker, said) for run in (1, 2)]
+    for each in subjects:
+        assert ask(each).health is Health.READY
+    assert (len(probe._known), len(probe._controls)) == (2, 1)
+    del each, subjects
+    gc.collect()
+    assert (len(probe._known), len(probe._controls)) == (0, 0)
 
 
 def test_the_process_table_is_not_walked_in_the_loop() -> None:
