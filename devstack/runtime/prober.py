@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import time
 from collections.abc import Callable
 
 from devstack.core import events as e
@@ -16,7 +17,9 @@ from devstack.core.health import Answer, Health, Subject
 from devstack.core.model import ProbeSpec
 
 ANSWER_WITHIN = 5.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.5
+FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.02, 0.08, 0.5
+PATIENCE = 10.0
+"""Seconds after the start from which LONG_PAUSE is good enough; before, somebody waits for every one of these pauses."""
 RECHECK = 0.5
 """Seconds until a ready process that missed once is asked again; it is unready after MISSES in a row."""
 MISSES = 3
@@ -38,7 +41,9 @@ async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Ca
     last: Answer | None = None
     while True:
         news.clear()
+        began = time.monotonic()
         answer = await _ask(subject, spec)
+        took = time.monotonic() - began
         changed = last is None or answer.health is not last.health or (not ready and answer.why != last.why)
         last = answer
         sentence = answer.why + (f"; {answer.fix}" if answer.fix else "")
@@ -52,9 +57,11 @@ async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Ca
             tell(e.Remarked(name, run, sentence))
         misses = misses + 1 if answer.health is Health.NOT_YET and ready else 0
         if not ready:
+            longest = SHORT_PAUSE if time.monotonic() - subject.started < PATIENCE else LONG_PAUSE
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE)
+                # A question that costs something is not asked most of the time.
+                await asyncio.wait_for(news.wait(), max(pause, 2 * took))
+            pause = min(pause * 1.5, longest)
         elif spec.every is None:
             return
         else:
