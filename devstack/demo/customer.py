@@ -15,7 +15,7 @@ from http.client import HTTPException
 from http.cookiejar import CookieJar
 from urllib.parse import urlencode, urljoin
 
-_PAUSE = 0.1
+_PAUSE = 0.25
 _NO_PROXY = urllib.request.ProxyHandler({})
 """HTTP_PROXY is for the world outside; proxies do not reach 127.0.0.1 of this machine."""
 
