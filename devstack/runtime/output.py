@@ -160,7 +160,7 @@ class Output:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unfinished: dict[Source, tuple[float, float]] = {}
         """Since when (loop time) each unfinished line is there, and since when it has not grown."""
-        self._sweeping = False
+        self._sweeping = self._stalled = False
         self.open_line: Source | None = None
         """Whose unfinished line the cursor stands behind."""
 
@@ -175,7 +175,19 @@ class Output:
     ) -> None:
         """Start writing to `fd`, from inside the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(fd, self._loop, on_full, on_drained, on_broken)
+
+        def full() -> None:
+            self._stalled = True
+            on_full()
+
+        def drained() -> None:
+            # Nobody could go on with a line while the pipes were paused: what waits now is no prompt.
+            now = asyncio.get_running_loop().time()
+            self._unfinished = dict.fromkeys(self._unfinished, (now, now))
+            self._stalled = False
+            on_drained()
+
+        self._writer = Writer(fd, self._loop, full, drained, on_broken)
 
     def source(self, name: str) -> Source:
         return Source(self, name)
@@ -234,6 +246,9 @@ class Output:
         """Show the unfinished lines that have not grown for PROMPT_AFTER, or that do nothing but grow for PROMPT_WITHIN."""
         self._sweeping = False
         assert self._loop
+        if self._stalled:
+            self._sweep_in(PROMPT_AFTER)
+            return
         now = self._loop.time()
         for source, (first, last) in list(self._unfinished.items()):
             # One that came after the timer was set waits for the next look.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import pytest
 from devstack.core import events as e
 from devstack.core.model import Launch, ProbeSpec
 from devstack.errors import DevstackError
+from devstack.runtime.output import PROMPT_AFTER
 from tests.support.redis_server import eventually
 from tests.support.stage import Stage, child, gone
 
@@ -380,3 +382,17 @@ def test_what_we_say_ourselves_shows_no_password() -> None:
     ours = "\n".join(stage.lines("devstack"))
     assert "postgres://app:***@db/x" in ours
     assert "canary" not in ours
+
+
+def test_a_line_that_is_cut_by_a_stalled_reader_is_no_prompt() -> None:
+    """We speak ourselves while the pipe stands in the middle of a line; the line stays whole."""
+    stage = Stage(child("flood", "for i in range(300000): print(i)"), stalled=True)
+
+    async def script(stage: Stage) -> None:
+        await stage.full.wait()
+        await asyncio.sleep(3 * PROMPT_AFTER)  # longer than a prompt would have to wait
+        stage.output.say("somebody speaks")
+        stage.read_on()
+
+    assert stage.play(script) == 0
+    assert stage.lines("flood.1") == [*map(str, range(300000))]

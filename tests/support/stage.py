@@ -72,7 +72,7 @@ class Stage:
         reading, writing = os.pipe()
         reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
         reader.start()
-        output = Output(self.stack.processes, colour=self.colour, timestamps=False)
+        self.output = output = Output(self.stack.processes, colour=self.colour, timestamps=False)
         self.supervisor = Supervisor(self.stack, host.here(), output)
         output.open(writing, self._pause, self.supervisor.resume, lambda error: self.supervisor.leave())
         companions = []
