@@ -74,6 +74,10 @@ class Writer:
             self._changed.notify()
 
     @property
+    def full(self) -> bool:
+        return self._full
+
+    @property
     def unwritten(self) -> int:
         return self._size
 
@@ -181,6 +185,8 @@ class Output:
             on_full()
 
         def drained() -> None:
+            if self._writer and self._writer.full:
+                return  # it has filled up again before this news arrived
             # Nobody could go on with a line while the pipes were paused: what waits now is no prompt.
             now = asyncio.get_running_loop().time()
             self._unfinished = dict.fromkeys(self._unfinished, (now, now))
