@@ -83,7 +83,9 @@ async def broker_of(clues: Clues, say: Callable[[str], None]) -> Found:
 
 def _of_project(said: Said, question: Question) -> Found:
     if said.error:
-        note = f"the Celery settings of {question.app} could not be read: {said.error}"
+        note = (
+            f"the Celery settings of {question.app} could not be read: {said.error}; once it can, run devstack up again"
+        )
         return Found(Broker("", "", said.result_backend), Origin.UNKNOWN, note)
     broker = Broker(
         said.broker_url,
