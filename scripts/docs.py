@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from devstack.config.settings import reference  # noqa: E402
-from devstack.core.machine import TABLE  # noqa: E402
+from devstack.core.table import TABLE  # noqa: E402
 
 
 def diagram() -> str:
-    """The table of `core/machine.py` as a Mermaid state diagram; what changes no phase is left out."""
+    """The table of `core/table.py` as a Mermaid state diagram; what changes no phase is left out."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for (before, meaning), (after, _) in TABLE.items():
         if before is not after:

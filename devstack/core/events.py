@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Purpose = Literal["backoff", "grace", "ready", "settled"]
+Purpose = Literal["backoff", "drain", "grace", "ready", "settled"]
 
 
 # ---- events ---------------------------------------------------------------------------------------------------------------
@@ -94,6 +94,14 @@ class RestartAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """Code was saved, as `saved` says. What can live beside its successor is reloaded, everything else restarted."""
+
+    names: tuple[str, ...]
+    saved: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownAsked:
     """The second one is `forced`: no more grace."""
 
@@ -111,6 +119,7 @@ Event = (
     | StartAsked
     | StopAsked
     | RestartAsked
+    | ReloadAsked
     | ShutdownAsked
 )
 
@@ -126,6 +135,28 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class AskToLeave:
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Take no more work, and finish what is running."""
+
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Finish what is running, then leave."""
+
     name: str
     run: int
 
@@ -150,7 +181,20 @@ class Announce:
 
     name: str
     run: int
-    kind: Literal["ready", "unready", "remark", "crashed", "failed", "done", "overdue", "stopped", "restarting"]
+    kind: Literal[
+        "ready",
+        "unready",
+        "remark",
+        "crashed",
+        "failed",
+        "done",
+        "overdue",
+        "stopped",
+        "restarting",
+        "reloaded",
+        "kept",
+        "retired",
+    ]
     why: str = ""
 
 
@@ -161,4 +205,4 @@ class Finish:
     code: int
 
 
-Action = Spawn | AskToLeave | Kill | SetTimer | Announce | Finish
+Action = Spawn | AskToLeave | Pause | Resume | Retire | Kill | SetTimer | Announce | Finish

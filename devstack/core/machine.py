@@ -2,138 +2,23 @@
 
 Rule 1: it never waits, reads a clock or touches the system.
 Rule 2: TABLE says which phase follows which; a pair that is not in it changes nothing.
-Rule 3: an event about another run than the current one changes nothing.
+Rule 3: an event about a run that is over changes nothing. Besides the current run there may be the one that a reload holds back, and
+those that finish what they had when new code took over.
 Rule 4: once the stack is leaving nothing starts, whatever happens.
 Rule 5: a requested stop is never a crash, whatever the exit code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from enum import StrEnum
+from collections.abc import Iterable
 
 from devstack.core import events as e
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import exit_code, exit_sentence, seconds
+from devstack.core.table import TABLE, Input, backoff
 
-SETTLED_AFTER = 10.0
-"""Seconds a process must have been ready before its crashes are forgotten. Ready is not settled: without this a crash loop never ends."""
-LONGEST_BACKOFF = 30.0
-
-
-class Input(StrEnum):
-    """What an event means for one process, once `wanted`, exit codes and gates are taken into account."""
-
-    START = "start asked"
-    STOP = "stop asked"
-    FORCE = "stop forced"
-    RESTART = "restart asked"
-    FREE = "gates open"
-    READY = "ready"
-    UNREADY = "no longer ready"
-    REMARK = "remark"
-    FINISHED = "exited 0"
-    CRASHED = "crashed"
-    HOPELESS = "failed for good"
-    GONE = "gone, not wanted"
-    GONE_WANTED = "gone, still wanted"
-    WAITED = "backoff over"
-    OVERSTAYED = "grace over"
-    OVERDUE = "not ready in time"
-    SETTLED = "settled"
-
-
-Effect = Callable[[Process], "list[e.Action]"]
-
-
-def spawn(p: Process) -> list[e.Action]:
-    p.run += 1
-    p.pid = None
-    p.proven = False
-    p.reason = "running" if p.service.oneshot else "starting"
-    actions: list[e.Action] = [e.Spawn(p.name, p.run)]
-    if p.service.ready_within is not None:
-        actions.append(e.SetTimer(p.name, p.run, "ready", p.service.ready_within))
-    return actions
-
-
-def leave(p: Process) -> list[e.Action]:
-    return [e.AskToLeave(p.name, p.run), e.SetTimer(p.name, p.run, "grace", p.service.grace)]
-
-
-def kill(p: Process) -> list[e.Action]:
-    p.reason = f"did not leave within {seconds(p.service.grace)}, killed"
-    return [e.Kill(p.name, p.run), e.Announce(p.name, p.run, "remark", p.reason)]
-
-
-def kill_now(p: Process) -> list[e.Action]:
-    return [e.Kill(p.name, p.run)]
-
-
-def back_off(p: Process) -> list[e.Action]:
-    return [e.SetTimer(p.name, p.run, "backoff", backoff(p.failures)), e.Announce(p.name, p.run, "crashed", p.reason)]
-
-
-def settle(p: Process) -> list[e.Action]:
-    p.proven = True
-    return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "ready", p.reason)]
-
-
-def forgive(p: Process) -> list[e.Action]:
-    p.failures = 0
-    return []
-
-
-def _announce(kind: str) -> Effect:
-    return lambda p: [e.Announce(p.name, p.run, kind, p.reason)]  # type: ignore[arg-type]
-
-
-TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {
-    (Phase.DOWN, Input.START): (Phase.WAITING, ()),
-    (Phase.FAILED, Input.START): (Phase.WAITING, (forgive,)),
-    (Phase.FAILED, Input.RESTART): (Phase.WAITING, (forgive, _announce("restarting"))),
-    (Phase.FAILED, Input.STOP): (Phase.DOWN, ()),
-    (Phase.DONE, Input.START): (Phase.WAITING, ()),
-    (Phase.DONE, Input.RESTART): (Phase.WAITING, (_announce("restarting"),)),
-    (Phase.DONE, Input.STOP): (Phase.DOWN, ()),
-    (Phase.WAITING, Input.FREE): (Phase.STARTING, (spawn,)),
-    (Phase.WAITING, Input.STOP): (Phase.DOWN, ()),
-    (Phase.BACKOFF, Input.START): (Phase.WAITING, (forgive,)),
-    (Phase.BACKOFF, Input.RESTART): (Phase.WAITING, (forgive, _announce("restarting"))),
-    (Phase.BACKOFF, Input.WAITED): (Phase.WAITING, ()),
-    (Phase.BACKOFF, Input.STOP): (Phase.DOWN, ()),
-    (Phase.STARTING, Input.READY): (Phase.READY, (settle,)),
-    (Phase.STARTING, Input.REMARK): (Phase.STARTING, ()),
-    (Phase.STARTING, Input.UNREADY): (Phase.STARTING, ()),
-    (Phase.STARTING, Input.OVERDUE): (Phase.STARTING, (_announce("overdue"),)),
-    (Phase.STARTING, Input.GONE): (Phase.DOWN, (_announce("stopped"),)),
-    (Phase.STARTING, Input.FINISHED): (Phase.DONE, (_announce("done"),)),
-    (Phase.STARTING, Input.CRASHED): (Phase.BACKOFF, (back_off,)),
-    (Phase.STARTING, Input.HOPELESS): (Phase.FAILED, (_announce("failed"),)),
-    (Phase.STARTING, Input.RESTART): (Phase.STOPPING, (_announce("restarting"), leave)),
-    (Phase.STARTING, Input.STOP): (Phase.STOPPING, (leave,)),
-    (Phase.STARTING, Input.FORCE): (Phase.STOPPING, (kill_now,)),
-    (Phase.READY, Input.READY): (Phase.READY, ()),
-    (Phase.READY, Input.REMARK): (Phase.READY, (_announce("remark"),)),
-    (Phase.READY, Input.UNREADY): (Phase.STARTING, (_announce("unready"),)),
-    (Phase.READY, Input.SETTLED): (Phase.READY, (forgive,)),
-    (Phase.READY, Input.GONE): (Phase.DOWN, (_announce("stopped"),)),
-    (Phase.READY, Input.FINISHED): (Phase.DONE, (_announce("done"),)),
-    (Phase.READY, Input.CRASHED): (Phase.BACKOFF, (back_off,)),
-    (Phase.READY, Input.HOPELESS): (Phase.FAILED, (_announce("failed"),)),
-    (Phase.READY, Input.RESTART): (Phase.STOPPING, (_announce("restarting"), leave)),
-    (Phase.READY, Input.STOP): (Phase.STOPPING, (leave,)),
-    (Phase.READY, Input.FORCE): (Phase.STOPPING, (kill_now,)),
-    (Phase.STOPPING, Input.FORCE): (Phase.STOPPING, (kill_now,)),
-    (Phase.STOPPING, Input.OVERSTAYED): (Phase.STOPPING, (kill,)),
-    (Phase.STOPPING, Input.GONE): (Phase.DOWN, (_announce("stopped"),)),
-    (Phase.STOPPING, Input.GONE_WANTED): (Phase.WAITING, ()),
-}
-
-
-def backoff(failures: int) -> float:
-    """Seconds before the next start after `failures` crashes in a row: 0.5, 1, 2, 4 … LONGEST_BACKOFF. The supervisor adds the jitter."""
-    return float(min(LONGEST_BACKOFF, 0.5 * 2 ** min(failures - 1, 10)))
+BESIDE = ("quiesce", "overlap")
+"""The ways to reload in which new code comes up beside the old."""
 
 
 def decide(stack: Stack, event: e.Event) -> list[e.Action]:
@@ -145,13 +30,22 @@ def decide(stack: Stack, event: e.Event) -> list[e.Action]:
             actions = _want(stack, names, False)
         case e.RestartAsked(names, why):
             actions = _restart(stack, names, why)
+        case e.ReloadAsked(names, saved):
+            actions = _reload(stack, names, saved)
         case e.ShutdownAsked(forced):
             actions = _shut_down(stack, forced)
         case _:
             process = stack.processes.get(event.name)
-            if process is None or event.run != process.run:
+            if process is None:
                 return []
-            actions = _news(stack, process, event)
+            if event.run == process.run:
+                actions = _news(stack, process, event)
+            elif process.previous and event.run == process.previous.run:
+                actions = _news_of_held(stack, process, event)
+            elif event.run in process.retiring:
+                actions = _news_of_retiring(stack, process, event)
+            else:
+                return []
     return actions + _finish(stack)
 
 
@@ -177,11 +71,32 @@ def _restart(stack: Stack, names: Iterable[str], why: str) -> list[e.Action]:
     return _take_together(stack, asked, Input.RESTART)
 
 
+def _reload(stack: Stack, names: Iterable[str], saved: str) -> list[e.Action]:
+    if stack.leaving:
+        return []
+    asked = [stack.processes[name] for name in names]
+    for p in asked:
+        p.saved = saved
+    beside = [p for p in asked if p.wanted and p.service.reload in BESIDE and (p.phase, Input.RELOAD) in TABLE]
+    rest = [p.name for p in asked if p not in beside and (p.service.reload != "own" or not p.phase.alive)]
+    actions = _restart(stack, rest, f"{saved} changed")
+    for p in beside:
+        if closed_gates(stack, p):
+            actions += _restart(stack, [p.name], f"{saved} changed")
+        else:
+            actions += _take(stack, p, Input.RELOAD)
+    return actions
+
+
 def _shut_down(stack: Stack, forced: bool) -> list[e.Action]:
     stack.leaving = True
     actions: list[e.Action] = []
     for p in stack.processes.values():
         p.wanted = False
+        if not p.phase.alive:
+            # What was retiring has been asked to leave already; from now on somebody waits for it.
+            grace = [e.SetTimer(p.name, run, "grace", p.service.grace) for run in p.retiring]
+            actions += [e.Kill(p.name, run) for run in p.retiring] if forced else grace
         if p.phase in (Phase.WAITING, Phase.BACKOFF):
             actions += _take(stack, p, Input.STOP)
         elif forced:
@@ -193,8 +108,8 @@ def _let_go(stack: Stack, candidates: Iterable[Process]) -> list[e.Action]:
     """While leaving, stop those of `candidates` that nobody who is still there needs: the reverse of the order of the start."""
     actions: list[e.Action] = []
     for p in candidates:
-        if p.phase in (Phase.STARTING, Phase.READY) and not any(
-            q.phase.alive for name in stack.needed_by(p.service.name) for q in stack.of_service(name)
+        if p.phase in (Phase.STARTING, Phase.READY, Phase.RELOADING) and not any(
+            q.lives for name in stack.needed_by(p.service.name) for q in stack.of_service(name)
         ):
             p.reason = "stopping"
             actions += _take(stack, p, Input.STOP)
@@ -225,8 +140,10 @@ def _news(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
 
 def _elapsed(stack: Stack, p: Process, purpose: e.Purpose) -> list[e.Action]:
     if purpose == "ready":
-        if p.proven or p.phase is not Phase.STARTING:
+        if p.proven or p.phase not in (Phase.STARTING, Phase.RELOADING):
             return []
+        if p.phase is Phase.RELOADING:
+            return _take(stack, p, Input.OVERDUE, f"not ready within {seconds(p.service.ready_within or 0)}")
         actions = _take(stack, p, Input.OVERDUE)
         return actions + (_fail_stack(stack, 1) if stack.exit_on_failure else [])
     meaning = {"backoff": Input.WAITED, "grace": Input.OVERSTAYED, "settled": Input.SETTLED}.get(purpose)
@@ -236,6 +153,12 @@ def _elapsed(stack: Stack, p: Process, purpose: e.Purpose) -> list[e.Action]:
 def _ended(stack: Stack, p: Process, code: int, why: str, hopeless: bool) -> list[e.Action]:
     p.pid = None
     if not p.phase.alive:
+        return []
+    if p.phase is Phase.RELOADING:
+        return _take(stack, p, Input.FELL, why)
+    if (p.phase is Phase.STOPPING or stack.leaving) and p.retiring and not p.wanted:
+        # The process is gone when the last of its runs is.
+        p.phase, p.run = Phase.STOPPING, p.retiring.pop()
         return []
     if p.phase is Phase.STOPPING or stack.leaving:
         actions = _take(stack, p, Input.GONE_WANTED if p.wanted else Input.GONE, why)
@@ -251,6 +174,29 @@ def _ended(stack: Stack, p: Process, code: int, why: str, hopeless: bool) -> lis
     if stack.leaving:
         actions += _let_go(stack, [q for name in p.service.needs for q in stack.of_service(name)])
     return actions
+
+
+def _news_of_held(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
+    """It takes no more part, unless it comes back."""
+    if not isinstance(event, e.Exited):
+        return []
+    p.previous = None
+    return _take(stack, p, Input.ALONE)
+
+
+def _news_of_retiring(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
+    match event:
+        case e.Exited(run=run) | e.SpawnFailed(run=run):
+            p.retiring.remove(run)
+            gone: list[e.Action] = [e.Announce(p.name, run, "retired")]
+            if stack.leaving:
+                gone += _let_go(stack, [q for name in p.service.needs for q in stack.of_service(name)])
+            return gone
+        case e.Elapsed(run=run, purpose="drain"):
+            return [e.AskToLeave(p.name, run), e.SetTimer(p.name, run, "grace", p.service.grace)]
+        case e.Elapsed(run=run, purpose="grace"):
+            return [e.Kill(p.name, run)]
+    return []
 
 
 def _may_end(stack: Stack, p: Process) -> bool:
@@ -348,7 +294,7 @@ def _finish(stack: Stack) -> list[e.Action]:
         return []
     if not stack.leaving:
         actions = _shut_down(stack, forced=False)
-        if any(p.phase.alive for p in stack.processes.values()):
+        if any(p.lives for p in stack.processes.values()):
             return actions
     stack.finished = True
     return [e.Finish(stack.first_failure or 0)]
@@ -356,7 +302,7 @@ def _finish(stack: Stack) -> list[e.Action]:
 
 def _busy(stack: Stack, p: Process) -> bool:
     if stack.leaving or not p.service.auxiliary:
-        return p.phase.alive or p.phase is Phase.BACKOFF
+        return p.lives or p.phase is Phase.BACKOFF
     # One that keeps the others company counts while it may yet let somebody in.
     coming = p.phase in (Phase.STARTING, Phase.STOPPING, Phase.BACKOFF)
     return coming and any(q.phase is Phase.WAITING for q in stack.processes.values())

@@ -17,6 +17,7 @@ class Phase(StrEnum):
     WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
+    RELOADING = "reloading"
     STOPPING = "stopping"
     BACKOFF = "backoff"
     FAILED = "failed"
@@ -24,12 +25,12 @@ class Phase(StrEnum):
 
     @property
     def opens_gates(self) -> bool:
-        return self is Phase.READY or self is Phase.DONE
+        return self in (Phase.READY, Phase.RELOADING, Phase.DONE)
 
     @property
     def alive(self) -> bool:
         """Whether an operating-system process (or an outside server we watch) belongs to this phase."""
-        return self in (Phase.STARTING, Phase.READY, Phase.STOPPING)
+        return self in (Phase.STARTING, Phase.READY, Phase.RELOADING, Phase.STOPPING)
 
     @property
     def over(self) -> bool:
@@ -98,14 +99,27 @@ class Service:
     """Ours to keep the others company (an embedded Redis): the stack is over when all the others are."""
     watch: tuple[str, ...] = ()
     """Directories whose Python files restart this service when they change."""
+    reload: str = "replace"
+    """What a save does. quiesce: the old run takes no more tasks while the new one comes up beside it; overlap: it takes them until the new
+    one is ready; replace: stop, then start; own: nothing, the program sees to it itself."""
+    drain: float | None = None
+    """How long the old run may go on with what it has once the new one is ready; None: as long as that takes."""
     where: str = ""
     launch: Callable[[int], Launch] = field(default=lambda n: Launch((), {}, "."), compare=False, repr=False)
     """The launch of instance n (from 1)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The run whose code still works, while new code comes up beside it."""
+
+    run: int
+    pid: int | None
+
+
 @dataclass(slots=True)
 class Process:
-    """One instance of a service. `run` counts its starts, so that late news about an old run is harmless."""
+    """One instance of a service. Each start is a `run` with a number of its own, so that late news about an old one is harmless."""
 
     name: str
     service: Service
@@ -113,6 +127,14 @@ class Process:
     wanted: bool = False
     phase: Phase = Phase.DOWN
     run: int = 0
+    """The newest run, the one that `phase` is about."""
+    starts: int = 0
+    previous: Held | None = None
+    """Exactly while RELOADING: the run that comes back when `run` fails."""
+    retiring: list[int] = field(default_factory=list)
+    """Runs with old code that finish what they have. They may live on in any phase."""
+    saved: str = ""
+    """What was saved before the newest run: `shop/tasks.py and 3 more`."""
     pid: int | None = None
     proven: bool = False
     """Whether it has been ready in this run."""
@@ -121,6 +143,11 @@ class Process:
     code: int | None = None
     """Exit code of the last run that ended by itself; negative for a signal."""
     reason: str = ""
+
+    @property
+    def lives(self) -> bool:
+        """Whether any run of it is still there."""
+        return self.phase.alive or bool(self.retiring)
 
 
 @dataclass(slots=True)

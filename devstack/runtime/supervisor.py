@@ -21,9 +21,10 @@ from typing import Any
 from devstack.core import events as e
 from devstack.core.causes import Cause, cause_of
 from devstack.core.health import Broker, Subject
-from devstack.core.machine import SETTLED_AFTER, decide
+from devstack.core.machine import decide
 from devstack.core.model import Phase, ProbeSpec, Process, Stack
 from devstack.core.names import seconds
+from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host
 from devstack.host.guard import Guard

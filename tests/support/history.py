@@ -21,8 +21,8 @@ def shop(**more: object) -> Stack:
         [
             service("redis", auxiliary=True),
             service("migrate", "redis", oneshot=True, ready_within=None),
-            service("web", "redis", "migrate"),
-            service("worker", "redis", "migrate", instances=2),
+            service("web", "redis", "migrate", reload="overlap", drain=5.0),
+            service("worker", "redis", "migrate", instances=2, reload="quiesce"),
             service("beat", "redis", "migrate", "worker"),
             service("flower", "redis", "migrate", "worker", probe=ProbeSpec("none")),
         ],
@@ -31,12 +31,13 @@ def shop(**more: object) -> Stack:
 
 
 class World:
-    """`live` maps a process name to its live run. Events wait in `pending` and are delivered in any order that could really happen."""
+    """`live` are the runs, (name, run), that live. Events wait in `pending` and are delivered in any order that could really happen."""
 
     def __init__(self, stack: Stack, rng: random.Random) -> None:
         self.stack, self.rng = stack, rng
-        self.live: dict[str, int] = {}
+        self.live: set[tuple[str, int]] = set()
         self.asked: set[tuple[str, int]] = set()
+        self.paused: set[tuple[str, int]] = set()
         self.pending: list[e.Event] = []
         self.old_news: list[e.Event] = []
         self.finished: int | None = None
@@ -60,25 +61,36 @@ class World:
                 p = self.stack.processes[name]
                 assert not self.stack.leaving, f"{name} spawned while leaving"
                 assert p.wanted, f"{name} spawned unwanted"
-                assert name not in self.live, f"{name} spawned while run {self.live.get(name)} lives"
+                beside = {r for n, r in self.live if n == name} - set(p.retiring)
+                held = {p.previous.run} if p.previous else set()
+                assert beside <= held, f"{name} spawned while run {beside} lives"
                 for need in p.service.needs:
                     for q in self.stack.of_service(need):
                         assert q.phase.opens_gates, f"{name} spawned before {q.name}"
-                self.live[name] = run
+                self.live.add((name, run))
                 self.pending.append(e.Spawned(name, run, run * 1000))
                 if self.rng.random() < 0.1:
-                    del self.live[name]
+                    self.live.remove((name, run))
                     self.pending[-1] = e.SpawnFailed(name, run, 127, "no such program", self.rng.random() < 0.5)
             case e.AskToLeave(name, run):
-                assert (name, run) not in self.asked, f"{name} run {run} asked twice"
+                assert (name, run) not in self.asked or run in self.stack.processes[name].retiring, "asked twice"
                 self.asked.add((name, run))
                 if self.stack.leaving and not self.forced:
                     for dependent in self.stack.needed_by(self.stack.processes[name].service.name):
                         for q in self.stack.of_service(dependent):
-                            assert not q.phase.alive, f"{name} asked to leave before {q.name} is gone"
+                            assert not q.lives, f"{name} asked to leave before {q.name} is gone"
+            case e.Retire(name, run):
+                assert (name, run) not in self.asked, f"{name} run {run} asked twice"
+                self.asked.add((name, run))
+            case e.Pause(name, run):
+                assert (name, run) not in self.paused
+                self.paused.add((name, run))
+            case e.Resume(name, run):
+                assert (name, run) not in self.asked, f"{name} run {run} resumed after it was asked to leave"
+                self.paused.discard((name, run))
             case e.Kill(name, run):
-                if self.live.get(name) == run:
-                    del self.live[name]
+                if (name, run) in self.live:
+                    self.live.remove((name, run))
                     self.pending.append(e.Exited(name, run, -9))
             case e.SetTimer(name, run, purpose, after):
                 assert after > 0
@@ -88,9 +100,15 @@ class World:
 
     def check(self) -> None:
         for p in self.stack.processes.values():
-            if p.name in self.live:
-                assert p.phase.alive, f"{p.name} lives in phase {p.phase}"
-                assert p.run == self.live[p.name]
+            assert (p.phase is Phase.RELOADING) == (p.previous is not None)
+            known = {p.run} if p.phase.alive else set()
+            known |= {p.previous.run} if p.previous else set()
+            assert known.isdisjoint(p.retiring)
+            assert len(set(p.retiring)) == len(p.retiring)
+            runs = {run for name, run in self.live if name == p.name}
+            assert runs <= known | set(p.retiring), f"{p.name} forgot {runs - known} in phase {p.phase}"
+            if p.phase is Phase.READY:
+                assert (p.name, p.run) not in self.paused, f"{p.name} is ready and takes no work"
             assert not (self.stack.leaving and p.phase is Phase.BACKOFF), f"{p.name} backs off while leaving"
             if p.phase is Phase.WAITING:
                 assert p.reason, f"{p.name} waits without a reason"
@@ -112,8 +130,9 @@ class World:
             (0.10, lambda: self.news(e.BecameReady, "answers")),
             (0.05, lambda: self.news(e.BecameUnready, "silent")),
             (0.05, lambda: self.news(e.Remarked, "busy")),
-            (0.13, self.die),
-            (0.08, lambda: self.tell(e.RestartAsked(some, "shop/tasks.py changed"))),
+            (0.09, self.die),
+            (0.04, lambda: self.tell(e.RestartAsked(some, "as asked"))),
+            (0.08, lambda: self.tell(e.ReloadAsked(some, "shop/tasks.py"))),
             (0.05, lambda: self.tell(e.StopAsked(some))),
             (0.07, lambda: self.tell(e.StartAsked(some))),
             (0.02, lambda: self.tell(self.rng.choice(self.old_news)) if self.old_news else None),
@@ -132,23 +151,25 @@ class World:
 
     def news(self, kind: Callable[..., e.Event], why: str) -> None:
         if self.live:
-            name = self.rng.choice(list(self.live))
-            self.tell(kind(name, self.live[name], why))
+            name, run = self.rng.choice(sorted(self.live))
+            self.tell(kind(name, run, why))
 
     def die(self) -> None:
         if self.live:
-            name = self.rng.choice(list(self.live))
-            self.pending.append(e.Exited(name, self.live.pop(name), self.rng.choice([0, 0, 1, 3, -9])))
+            self.end(*self.rng.choice(sorted(self.live)), self.rng.choice([0, 0, 1, 3, -9]))
+
+    def end(self, name: str, run: int, code: int) -> None:
+        self.live.remove((name, run))
+        self.pending.append(e.Exited(name, run, code))
 
     def drain(self) -> None:
         """Ctrl-C, and everybody leaves in some order: it must end."""
         self.tell(e.ShutdownAsked())
-        for _ in range(10 * len(self.stack.processes) + len(self.pending)):
+        for _ in range(10 * len(self.stack.processes) + len(self.pending) + len(self.live)):
             if self.finished is not None:
                 return
-            for name, run in list(self.live.items()):
-                if (name, run) in self.asked:
-                    self.pending.append(e.Exited(name, self.live.pop(name), 0))
+            for name, run in sorted(self.live & self.asked):
+                self.end(name, run, 0)
             while self.pending and self.finished is None:
                 self.deliver()
         assert self.finished is not None, (

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from devstack.core import events as e
-from devstack.core.machine import TABLE, Input, backoff, decide
+from devstack.core.machine import decide
 from devstack.core.model import Phase, ProbeSpec, Stack
+from devstack.core.table import TABLE, Input, backoff
 from tests.support.history import World, service, shop
 
 
@@ -384,3 +385,108 @@ def test_a_waiting_process_says_what_has_become_of_the_one_it_waits_for() -> Non
     assert stack.processes["web.1"].reason == "waits for release.1: running"
     exited(stack, "release.1", 2)
     assert stack.processes["web.1"].reason == "waits for release.1: failed, exited 2"
+
+
+def reload(stack: Stack, *names: str) -> list[e.Action]:
+    return decide(stack, e.ReloadAsked(names, "shop/tasks.py"))
+
+
+def test_a_save_brings_new_code_up_beside_the_old_which_takes_no_more_work() -> None:
+    stack = all_ready()
+    assert reload(stack, "worker.1")[:2] == [e.Pause("worker.1", 1), e.Spawn("worker.1", 2)]
+    assert stack.processes["worker.1"].phase is Phase.RELOADING
+
+    actions = ready(stack, "worker.1")
+
+    assert actions[0] == e.Retire("worker.1", 1)
+    assert e.Announce("worker.1", 2, "reloaded", "shop/tasks.py") in actions
+    assert stack.processes["worker.1"].phase is Phase.READY
+
+
+def test_old_code_takes_work_until_the_new_one_is_ready_where_the_two_may_overlap() -> None:
+    stack = all_ready()
+    assert not [a for a in reload(stack, "web.1") if isinstance(a, e.Pause)]
+    assert ready(stack, "web.1")[0] == e.Retire("web.1", 1)
+
+
+def test_new_code_that_dies_leaves_the_old_one_running() -> None:
+    stack = all_ready()
+    decide(stack, e.Spawned("worker.1", 1, 4711))
+    reload(stack, "worker.1")
+
+    actions = exited(stack, "worker.1", 1, "ImportError")
+
+    assert actions == [e.Resume("worker.1", 1), e.Announce("worker.1", 2, "kept", "ImportError")]
+    p = stack.processes["worker.1"]
+    assert (p.phase, p.run, p.pid, p.failures) == (Phase.READY, 1, 4711, 0)
+
+
+def test_new_code_that_hangs_leaves_the_old_one_running() -> None:
+    stack = all_ready()
+    reload(stack, "worker.1")
+
+    actions = elapsed(stack, "worker.1", "ready")
+
+    assert actions[0] == e.Retire("worker.1", 2)
+    assert e.Resume("worker.1", 1) in actions
+    assert stack.processes["worker.1"].phase is Phase.READY
+
+
+def test_a_save_during_a_reload_replaces_the_code_that_is_not_ready_yet() -> None:
+    stack = all_ready()
+    reload(stack, "worker.1")
+
+    actions = reload(stack, "worker.1")
+
+    assert [a for a in actions if not isinstance(a, e.SetTimer)] == [e.Retire("worker.1", 2), e.Spawn("worker.1", 3)]
+    assert ready(stack, "worker.1")[0] == e.Retire("worker.1", 1)
+
+
+def test_when_the_old_code_dies_during_a_reload_the_new_one_starts_alone() -> None:
+    stack = all_ready()
+    reload(stack, "worker.1")
+    decide(stack, e.Exited("worker.1", 1, -9))
+    assert stack.processes["worker.1"].phase is Phase.STARTING
+    exited(stack, "worker.1", 1)
+    assert stack.processes["worker.1"].phase is Phase.BACKOFF
+
+
+def test_a_process_is_gone_when_the_last_of_its_runs_is() -> None:
+    stack = all_ready()
+    reload(stack, "worker.1")
+    ready(stack, "worker.1")
+    decide(stack, e.StopAsked(("worker.1",)))
+
+    exited(stack, "worker.1", 0)
+    assert stack.processes["worker.1"].phase is Phase.STOPPING
+    decide(stack, e.Exited("worker.1", 1, 0))
+    assert stack.processes["worker.1"].phase is Phase.DOWN
+
+
+def test_redis_stays_until_old_code_has_finished() -> None:
+    stack = Stack.of([service("redis", auxiliary=True), service("worker", "redis", reload="quiesce")])
+    start(stack)
+    ready(stack, "redis.1")
+    ready(stack, "worker.1")
+    reload(stack, "worker.1")
+    ready(stack, "worker.1")
+    exited(stack, "worker.1", 0, "done for")
+    assert not asked(decide(stack, e.ShutdownAsked()))
+    assert asked(decide(stack, e.Exited("worker.1", 1, 0))) == ["redis.1"]
+
+
+def test_old_code_that_takes_longer_than_it_may_is_asked_and_then_killed() -> None:
+    stack = all_ready()
+    reload(stack, "web.1")
+    assert e.SetTimer("web.1", 1, "drain", 5.0) in ready(stack, "web.1")
+    assert asked(decide(stack, e.Elapsed("web.1", 1, "drain"))) == ["web.1"]
+    assert decide(stack, e.Elapsed("web.1", 1, "grace")) == [e.Kill("web.1", 1)]
+
+
+def test_what_reloads_itself_is_left_alone_unless_it_has_failed() -> None:
+    stack = Stack.of([service("web", reload="own"), service("other")])
+    start(stack)
+    ready(stack, "web.1")
+    assert reload(stack, "web.1") == []
+    exited(stack, "web.1", 1, "SyntaxError")
+    assert spawned(reload(stack, "web.1")) == ["web.1"]
