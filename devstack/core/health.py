@@ -47,6 +47,29 @@ class Broker:
     ours: bool = False
 
 
+@dataclass(slots=True)
+class Uses:
+    """What a process has told of the modules it imported.
+
+    `files` are absolute paths of project files; `missing` absolute paths, without an ending, of modules that were looked for in the project
+    and not found; `modules` the names of all others, in the order in which they were imported.
+    """
+
+    files: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    modules: dict[str, None] = field(default_factory=dict)
+
+    def add(self, message: Mapping[str, object]) -> None:
+        """Take in what an `imported` message says."""
+        self.files.update(_strings(message.get("files")))
+        self.missing.update(_strings(message.get("missing")))
+        self.modules.update(dict.fromkeys(_strings(message.get("modules"))))
+
+
+def _strings(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Subject:
     """One run of one process as the probes see it.
@@ -63,5 +86,6 @@ class Subject:
     started: float
     broker: Broker | None = None
     beacon: dict[str, dict[str, object]] = field(default_factory=dict)
+    uses: Uses = field(default_factory=Uses)
     tail: Callable[[], bytes] = lambda: b""
     pids: Callable[[], set[int]] = set

@@ -1,4 +1,4 @@
-"""One run of one process: spawn it, read its bytes, hear its channel, know when the whole tree is gone.
+"""One run of one process: spawn it or have it forked, read its bytes, hear its channel, know when the whole tree is gone.
 
 Rule 1: it is gone when its tree is gone and its output is read to the end (or for so long as a pipe held by a stranger deserves).
 Rule 2: `exited` is called exactly once, however it ends.
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from devstack.core.health import Subject
 from devstack.host import Host, Tree
 from devstack.host.guard import Guard
 from devstack.probes.log import PRINTED, Search
+from devstack.runtime.channel import Channel
 from devstack.runtime.output import Source
 
 TAIL = 16 * 1024
@@ -27,7 +28,8 @@ LEFTOVER_GRACE = 2.0
 """Seconds that a crashed process's children get between TERM and KILL."""
 EOF_WITHIN = 0.5
 """Seconds to wait for the end of the output once the tree is gone: a daemon that left the tree may hold the pipe for ever."""
-LONGEST_MESSAGE = 1024 * 1024
+FORKED_WITHIN = 2.0
+"""Seconds until a fork of a spare must have said hello."""
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -59,8 +61,14 @@ class Child(asyncio.SubprocessProtocol):
         self._search = search
         self._tail = b""
         self._tree: Tree | None = None
-        self._transport: asyncio.SubprocessTransport | None = None
-        self._channel: asyncio.BaseTransport | None = None
+        self._process: asyncio.SubprocessTransport | None = None
+        """None for one that a spare has forked: the spare waits for it."""
+        self._pipe: asyncio.ReadTransport | None = None
+        self._channel: Channel | None = None
+        self._code: int | None = None
+        self._hello = asyncio.Event()
+        self.listeners: list[int] = []
+        """Copies of the sockets at which it listens."""
         self._eof = asyncio.Event()
         self._asked = False
         """Whether the polite signal has been sent."""
@@ -69,16 +77,15 @@ class Child(asyncio.SubprocessProtocol):
         self._ended = False
         """Whether the main process is gone."""
 
-    async def start(self) -> int:
-        """Spawn it; the pid. OSError when that is not possible."""
+    async def start(self, extra: Mapping[str, str] | None = None, descriptors: Sequence[int] = ()) -> int:
+        """Spawn it, with `extra` environment and open `descriptors`; the pid. OSError when that is not possible."""
         loop = asyncio.get_running_loop()
         launch = self.subject.launch
         words = self._host.argv(launch.argv, launch.shell, launch.env, launch.cwd)
         ours, theirs = socket.socketpair() if launch.channel else (None, None)
-        env = {**launch.env, **({"DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"} if theirs else {})}
+        env = {**launch.env, **(extra or {}), **({"DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"} if theirs else {})}
         options = self._host.spawn_options()
-        if theirs:
-            options["pass_fds"] = (theirs.fileno(),)
+        options["pass_fds"] = (*descriptors, *([theirs.fileno()] if theirs else []))
         try:
             transport, _ = await loop.subprocess_exec(
                 lambda: self,
@@ -100,29 +107,81 @@ class Child(asyncio.SubprocessProtocol):
             if theirs:
                 theirs.close()
         if ours:
-            self._channel, _ = await loop.create_connection(lambda: Channel(self._hear), sock=ours)
+            self._channel = Channel(ours, self._hear)
         return transport.get_pid()
+
+    async def start_as_fork(self, spare: Child, words: str, descriptors: Sequence[int] = ()) -> int:
+        """Have `spare` fork it; the pid. OSError when no fork came. The spare's owner calls `fork_ended`."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        reading, writing = os.pipe()
+        try:
+            spare.order(f"fork {words}".rstrip(), [theirs.fileno(), writing, *descriptors])
+        finally:
+            theirs.close()
+            os.close(writing)
+        self._channel = Channel(ours, self._hear)
+        self._pipe, _ = await loop.connect_read_pipe(lambda: ForkedOutput(self), os.fdopen(reading, "rb", 0))
+        try:
+            await asyncio.wait_for(self._hello.wait(), FORKED_WITHIN)
+        except TimeoutError:
+            self._pipe.close()
+            self._channel.close()
+            raise OSError("the spare did not fork") from None
+        pid = self.subject.beacon["hello"].get("pid")
+        assert isinstance(pid, int)
+        self._adopt(pid)
+        if self._source and (said := spare.subject.tail()):
+            self._source.feed(said)  # it said that while it still was the same process
+        return pid
+
+    def become(
+        self, subject: Subject, source: Source | None, exited: Callable[[int], None], told: Callable[[], None]
+    ) -> None:
+        """A spare that was let go is this run from now on."""
+        subject.pid, subject.beacon = self.subject.pid, self.subject.beacon
+        self.subject, self._source, self._exited, self._told = subject, source, exited, told
+        subject.tail, subject.pids = lambda: self._tail, self.pids
+        if source and self._tail:
+            source.feed(self._tail)
+
+    def order(self, words: str, descriptors: Sequence[int] = ()) -> None:
+        """An order for the program, through `inside`. Nothing happens without a channel."""
+        if self._channel:
+            self._channel.order(words, descriptors)
+
+    def fork_ended(self, code: int) -> None:
+        """Its spare says that it has ended."""
+        if not self._ended:
+            self._code = code
+            self.process_exited()
 
     # ---- asyncio.SubprocessProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
-        self.subject.pid = transport.get_pid()
-        self._tree = self._host.adopt(transport.get_pid())
-        if self._guard:
-            self._guard.started(self._tree.pid)
+        self._process = transport
+        pipe = transport.get_pipe_transport(1)
+        assert isinstance(pipe, asyncio.ReadTransport)
+        self._pipe = pipe
+        self._adopt(transport.get_pid())
         if self.subject.launch.stdin is not None:
             stdin = transport.get_pipe_transport(0)
             assert isinstance(stdin, asyncio.WriteTransport)
             stdin.write(self.subject.launch.stdin)
             stdin.close()
 
+    def _adopt(self, pid: int) -> None:
+        self.subject.pid = pid
+        self._tree = self._host.adopt(pid)
+        if self._guard:
+            self._guard.started(pid)
+
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
         if self._search and (text := self._search.feed(data)):
             self._search = None
-            self._hear({"type": PRINTED, "text": text})
+            self._hear({"type": PRINTED, "text": text}, [])
         if self._source:
             self._source.feed(data)
 
@@ -173,18 +232,21 @@ class Child(asyncio.SubprocessProtocol):
     # ---- the rest
 
     def _reading(self, verb: str) -> None:
-        pipe = self._transport.get_pipe_transport(1) if self._transport else None
-        if pipe and not pipe.is_closing():
-            getattr(pipe, verb)()
+        if self._pipe and not self._pipe.is_closing():
+            getattr(self._pipe, verb)()
 
-    def _hear(self, message: dict[str, object]) -> None:
-        kind = message.get("type")
-        if isinstance(kind, str):
-            self.subject.beacon[kind] = {**message, "seen": time.monotonic()}
-            self._told()
+    def _hear(self, message: dict[str, object], descriptors: list[int]) -> None:
+        self.listeners += descriptors
+        match message:
+            case {"type": "imported"}:
+                self.subject.uses.add(message)
+            case {"type": str(kind)}:
+                self.subject.beacon[kind] = {**message, "seen": time.monotonic()}
+                if kind == "hello":
+                    self._hello.set()
+                self._told()
 
     async def _wind_up(self) -> None:
-        assert self._transport
         assert self._tree
         if self._host.alive(self._tree):
             await self._end_leftovers(self._tree)
@@ -194,14 +256,21 @@ class Child(asyncio.SubprocessProtocol):
             await asyncio.wait_for(self._eof.wait(), EOF_WITHIN)
         if self._guard:
             self._guard.gone(self._tree.pid)
-        code = self._transport.get_returncode()
-        self._transport.close()
-        if self._channel:
-            self._channel.close()
+        if self._process:
+            self._code = self._process.get_returncode()
+        self.close()
         if self._source:
             self._source.end()
-        assert code is not None
-        self._exited(code)
+        assert self._code is not None
+        self._exited(self._code)
+
+    def close(self) -> None:
+        """Let go of everything that is open."""
+        for transport in (self._process, self._pipe, self._channel):
+            if transport:
+                transport.close()
+        while self.listeners:
+            os.close(self.listeners.pop())
 
     async def _end_leftovers(self, tree: Tree) -> None:
         """The main process is gone and left others behind. No event tells when a group is empty, so this looks, ever less often."""
@@ -217,18 +286,14 @@ class Child(asyncio.SubprocessProtocol):
                 self.kill()
 
 
-class Channel(asyncio.Protocol):
-    """Our end of the private channel: one JSON object a line. Lines that are none come from a stray writer and are ignored."""
+class ForkedOutput(asyncio.Protocol):
+    """What a fork writes goes the way of what a child of our own writes."""
 
-    def __init__(self, hear: Callable[[dict[str, object]], None]) -> None:
-        self._hear = hear
-        self._rest = b""
+    def __init__(self, child: Child) -> None:
+        self._child = child
 
     def data_received(self, data: bytes) -> None:
-        *whole, rest = (self._rest + data).split(b"\n")
-        self._rest = rest if len(rest) <= LONGEST_MESSAGE else b""
-        for line in whole:
-            with contextlib.suppress(ValueError):
-                message = json.loads(line)
-                if isinstance(message, dict):
-                    self._hear(message)
+        self._child.pipe_data_received(1, data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._child.pipe_connection_lost(1, error)
