@@ -14,7 +14,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             one question per file; what two of them share
   host/     posix guard guardian
             what differs between systems
-  runtime/  supervisor child output prober watcher channel voice preflight broker ask provision servers
+  runtime/  supervisor run child output prober watcher channel standby voice preflight broker ask provision servers
             asyncio and I/O live here only
   inside/   boot beacon ask
             what runs inside the user's Python processes: standard library only

@@ -132,7 +132,9 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     if not Path(last.cwd).is_dir():
         raise _no_directory(line, last.cwd, Path(start))
     venv = ground.venv(Path(program.cwd), *_script_directories(program.argv, program.cwd))
-    context = Context(process, n, system, {**env, **program.env}, program.cwd, str(ground.state_dir))
+    context = Context(
+        process, n, system, {**env, **program.env}, program.cwd, str(ground.state_dir), own.reload == "own"
+    )
     kind = kinds.OTHER if own.as_written else _recognise(program.argv, context, line)
     env, sources = variables(kind)
     if venv:

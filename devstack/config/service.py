@@ -24,6 +24,17 @@ ONE_SHOTS = ("release", "migrate")
 """Names that say that a process ends by itself, whatever it runs. Heroku's `release` is one."""
 
 
+_RELOADS = {
+    ("beside", True): "quiesce",
+    ("beside", False): "overlap",
+    ("replace", True): "replace",
+    ("replace", False): "replace",
+    ("own", True): "own",
+    ("own", False): "own",
+}
+"""By what the kind says, and whether it is a worker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """`service` has no needs yet; `kind.after` says what it would wait for."""
@@ -48,6 +59,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
     oneshot = own.oneshot if own.oneshot is not None else kind.oneshot or line.name in ONE_SHOTS
     ready_within, ready_source = _ready_within(own, kind, ground, source, oneshot)
     watch, watch_source = _watch(own, reading, ground, source)
+    reload = own.reload or _RELOADS[kind.reload, kind.role == "worker"]
     graces = ((own.grace, source("grace", "")), (settings.grace, settings.sources.get(("grace",), "")))
     grace, grace_source = next((each for each in graces if each[0] is not None), (kind.grace, kind.name))
     made = Service(
@@ -63,6 +75,9 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         signal_group=kind.signal_group or not becomes_program(reading),
         oneshot=oneshot,
         watch=watch,
+        reload=reload,
+        drain=own.drain if own.drain is not None or kind.role == "worker" else own.grace or kind.grace,
+        standby=bool(watch) and reload != "own" and (settings.standby if own.standby is None else own.standby),
         where=line.where,
         launch=lambda n: launch(line, ground, n),
     )
@@ -77,6 +92,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         ("grace", made.grace, grace_source),
         ("stop_signal", made.stop_signal, source("stop_signal", kind.name)),
         ("watch", watch, watch_source),
+        ("reload", reload, source("reload", kind.name)),
         ("cwd", cwd, source("cwd", cwd_source)),
         *((f"env {name}", reading.env[name], of) for name, of in reading.sources.items() if of != "environment"),
     )

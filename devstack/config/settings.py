@@ -69,6 +69,23 @@ class ProcessSettings:
     watch: bool | tuple[str, ...] | None = _key(
         shapes.WATCH, None, "Restart it when Python files change, in these directories.", "by kind"
     )
+    reload: str | None = _key(
+        shapes.RELOAD,
+        None,
+        "What a save does. `quiesce`: it takes no more work while new code comes up beside it; `overlap`: it works until the "
+        "new one is ready; "
+        "`replace`: stop, then start; `own`: nothing, it has a reloader of its own.",
+        "by kind: `quiesce` for workers, `overlap` for web servers",
+    )
+    drain: float | None = _key(
+        shapes.DURATION,
+        None,
+        "How long old code may go on with its tasks or requests after a save.",
+        "as long as it takes; `grace` for web servers",
+    )
+    standby: bool | None = _key(
+        shapes.FLAG, None, "Keep a spare process of it, so that new code comes up sooner.", "the top level's"
+    )
     env: Mapping[str, str] | None = _key(
         shapes.VARIABLES, None, "Variables for it alone; they win over .env and the environment.", "none"
     )
@@ -102,6 +119,9 @@ class Settings:
     formation: str | None = _key(shapes.TEXT, None, 'How many of each: `"worker=2,beat=0"`.', "one of each")
     watch: bool | tuple[str, ...] = _key(
         shapes.WATCH, True, "Restart workers when Python files change, in these directories."
+    )
+    standby: bool = _key(
+        shapes.FLAG, True, "Keep a spare of each process that is reloaded, so that new code comes up sooner."
     )
     ready_within: float | None = _key(
         shapes.DURATION, None, "How long a process may take to be ready before that is reported.", "by kind, mostly 60"

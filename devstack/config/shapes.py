@@ -16,6 +16,7 @@ from devstack.core.model import ProbeSpec
 
 T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_RELOADS = ("quiesce", "overlap", "replace", "own")
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL")
 _PROBES = ("http", "tcp", "exec", "log", "redis")
 
@@ -93,6 +94,12 @@ def _signal(value: object) -> str:
     if name not in _SIGNALS:
         raise ValueError
     return name
+
+
+def _reload(value: object) -> str:
+    if value not in _RELOADS:
+        raise ValueError
+    return str(value)
 
 
 def _probe(value: object) -> ProbeSpec:
@@ -197,6 +204,7 @@ PORT = Shape("a port number", _port)
 DURATION = Shape('seconds, or a text such as "90s" or "2m"', duration)
 NAMES = Shape("a list of texts", _names)
 WATCH = Shape("true, false or a list of directories", cast("Callable[[object], object]", _watch))
+RELOAD = Shape(f"one of {', '.join(_RELOADS)}", _reload)
 VARIABLES = Shape("a table of variables", _variables)
 SIGNAL = Shape(f"one of {', '.join(_SIGNALS)}", _signal)
 PROBE = Shape('"none" or a table such as { http = "/health/" }', _probe)

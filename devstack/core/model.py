@@ -104,6 +104,8 @@ class Service:
     one is ready; replace: stop, then start; own: nothing, the program sees to it itself."""
     drain: float | None = None
     """How long the old run may go on with what it has once the new one is ready; None: as long as that takes."""
+    standby: bool = False
+    """Whether a spare is kept, so that new code comes up sooner."""
     where: str = ""
     launch: Callable[[int], Launch] = field(default=lambda n: Launch((), {}, "."), compare=False, repr=False)
     """The launch of instance n (from 1)."""

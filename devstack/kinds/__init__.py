@@ -24,6 +24,8 @@ class Context:
     env: Mapping[str, str]
     cwd: str
     state_dir: str
+    own_reload: bool = False
+    """The program keeps a reloader of its own (`reload = "own"`)."""
 
 
 NO_PROBE = ProbeSpec()
@@ -51,6 +53,8 @@ class Kind:
     signal_group: bool = True
     oneshot: bool = False
     watch: bool = False
+    reload: str = "replace"
+    """What a save does. beside: new code comes up beside the old; replace: stop, then start; own: the program sees to it itself."""
     channel: bool = False
     open_stdin: bool = False
     single: bool = False

@@ -196,6 +196,7 @@ def _worker(argv: list[str], at: int, context: Context) -> Kind:
         grace=GRACE,
         signal_group=False,  # The main process finishes the tasks of its pool; a signal to the pool would end them.
         watch=True,
+        reload="beside",
         channel=True,
         env=env,
         notes=tuple(notes),

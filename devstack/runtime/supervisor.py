@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import random
+import string
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from devstack.core import events as e
-from devstack.core.causes import Cause, cause_of
+from devstack.core.causes import cause_of
 from devstack.core.health import Broker, Subject
 from devstack.core.machine import decide
 from devstack.core.model import Phase, ProbeSpec, Process, Stack
@@ -28,10 +28,11 @@ from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host
 from devstack.host.guard import Guard
-from devstack.probes.log import Search
 from devstack.runtime import preflight, prober, voice
 from devstack.runtime.child import Child
-from devstack.runtime.output import Output
+from devstack.runtime.output import Output, Source
+from devstack.runtime.run import Run, explain_spawn, modules, question, search
+from devstack.runtime.standby import Standby
 
 FIRST_PROGRESS = 8.0
 """Seconds until we say what we wait for; repeated ever less often."""
@@ -62,8 +63,10 @@ class Supervisor:
         self._urls = urls or {}
         self._inbox: deque[e.Event] = deque()
         self._deciding = False
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[tuple[str, int], Run] = {}
+        self._standby = Standby(host, self._task, output.say, guard)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._timers: set[asyncio.TimerHandle] = set()
         self._started = time.monotonic()
         self._left_at = 0.0
@@ -82,11 +85,15 @@ class Supervisor:
         finally:
             for timer in self._timers:
                 timer.cancel()
+            self._closed = True
             for task in self._tasks:
                 task.cancel()
             for run in self._runs.values():
                 run.child.kill()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._standby.close()
+            for run in self._runs.values():
+                run.child.close()
 
     def tell(self, event: e.Event) -> None:
         """Take an event in; safe to call from within the performing of another."""
@@ -102,6 +109,24 @@ class Supervisor:
             self._broke(error)
         finally:
             self._deciding = False
+
+    def saved(self, event: e.ReloadAsked) -> None:
+        """Code was saved: what cannot live beside its successor is restarted."""
+        able = [name for name in event.names if self._beside(self.stack.processes[name])]
+        others = tuple(name for name in event.names if name not in able)
+        if others:
+            self.tell(e.RestartAsked(others, f"{event.saved} changed"))
+        if able:
+            self.tell(e.ReloadAsked(tuple(able), event.saved))
+
+    def _beside(self, process: Process) -> bool:
+        """Whether new code can come up beside the old: a worker says so itself, a server has lent us its socket."""
+        if process.phase is not Phase.READY or process.service.reload == "own":
+            return True  # the machine knows
+        run = self._runs.get((process.name, process.run))
+        if run is None:
+            return False
+        return bool(run.child.listeners) or run.subject.beacon.get("worker_ready", {}).get("beside") is True
 
     def leave(self, force: bool = False) -> None:
         """Stop everything in order; with `force` at once."""
@@ -131,6 +156,12 @@ class Supervisor:
                 self._end(name, run, polite=True)
             case e.Kill(name, run):
                 self._end(name, run, polite=False)
+            case e.Pause(name, run):
+                self._hold(self._runs[name, run])
+            case e.Resume(name, run):
+                self._go_on(self.stack.processes[name], self._runs[name, run])
+            case e.Retire(name, run):
+                self._retire(name, run)
             case e.SetTimer(name, run, purpose, after):
                 after *= 1 + JITTER * random.random() if purpose == "backoff" else 1
                 self._later(after, self.tell, e.Elapsed(name, run, purpose))
@@ -143,7 +174,9 @@ class Supervisor:
                     self._finished.set_result(code)
 
     def _spawn(self, process: Process, number: int) -> None:
-        self._runs.pop(process.name, None)
+        lasting = {process.previous.run if process.previous else None, *process.retiring}
+        for known in [key for key in self._runs if key[0] == process.name and key[1] not in lasting]:
+            del self._runs[known]
         try:
             launch = process.service.launch(process.instance)
         except DevstackError as error:
@@ -153,37 +186,45 @@ class Supervisor:
             return
         subject = Subject(process.name, number, None, launch, time.monotonic(), self._broker)
         run = Run(subject)
+        run.exited = lambda code: self._exited(process, run, code)
         run.child = Child(
             self._host,
             subject,
-            # Nobody asked for what keeps the others company; what it says is shown when it fails.
-            None if process.service.auxiliary else self._output.source(process.name),
-            exited=lambda code: self._exited(process, run, code),
+            self._source(process),
+            exited=run.exited,
             told=run.news.set,
             spawn=self._task,
             guard=self._guard,
-            search=_search(_question(process, run)),
+            search=search(question(process, run)),
         )
-        self._runs[process.name] = run
+        self._runs[process.name, number] = run
         if launch.argv:
             self._task(self._start(process, run))
         else:
             self.tell(e.Spawned(process.name, number, None))
             self._probe(process, run)
 
+    def _source(self, process: Process) -> Source | None:
+        """Nobody asked for what keeps the others company; what it says is shown when it fails."""
+        return None if process.service.auxiliary else self._output.source(process.name)
+
     async def _start(self, process: Process, run: Run) -> None:
         name, number = process.name, run.subject.run
-        if taken := await preflight.port_taken(_question(process, run), process.service.name):
-            run.cause = taken
+        if process.previous is None and (
+            taken := await preflight.port_taken(question(process, run), process.service.name)
+        ):
+            run.alive, run.cause = False, taken
             self.tell(e.SpawnFailed(name, number, 1, taken.why))
             return
         if run.ending:
+            run.alive = False
             self.tell(e.Exited(name, number, 0))
             return
         try:
-            pid = await run.child.start()
+            pid = await self._bring_up(process, run)
         except OSError as error:
-            code, run.cause = _explain_spawn(error, run.subject)
+            run.alive = False
+            code, run.cause = explain_spawn(error, run.subject)
             self.tell(e.SpawnFailed(name, number, code, run.cause.why, run.cause.hopeless))
             return
         if self._paused:
@@ -195,12 +236,81 @@ class Supervisor:
         elif not process.service.oneshot:
             self._probe(process, run)
 
+    async def _bring_up(self, process: Process, run: Run) -> int:
+        """Out of the spare if there is one, else cold; beside the run that is held back under a name of its own, and with its sockets."""
+        held = self._runs.get((process.name, process.previous.run)) if process.previous else None
+        listeners = held.child.listeners if held else []
+        run.node = self._free_node(process)
+        spare = self._standby.take(process.name, run.subject.launch)
+        words = " ".join(
+            [*([f"node={run.node}"] if run.node else []), *([f"listen={len(listeners)}"] if listeners else [])]
+        )
+        if spare and spare.use == "fork":
+            with contextlib.suppress(OSError):
+                pid = await run.child.start_as_fork(spare.child, words, listeners)
+                spare.adopt(run.child, pid)
+                return pid
+            self._standby.drop(process.name)
+        elif spare:
+            spare.child.become(run.subject, self._source(process), run.exited, run.news.set)
+            run.child = spare.child
+            run.child.order(f"go {words}".rstrip(), listeners)
+            assert run.subject.pid is not None
+            return run.subject.pid
+        extra = {"DEVSTACK_ROOTS": os.pathsep.join(process.service.watch)}
+        if run.node:
+            extra["DEVSTACK_NODE"] = run.node
+        if listeners:
+            extra["DEVSTACK_LISTEN"] = ",".join(f"fd:{each}" for each in listeners)
+        return await run.child.start(extra if run.subject.launch.channel else None, listeners)
+
+    def _free_node(self, process: Process) -> str:
+        """What sets a worker's node name apart from those of older runs that still live; empty for the only one."""
+        others = [run for (name, _), run in self._runs.items() if name == process.name and run.alive]
+        taken = {run.node for run in others}
+        letters = ("", *string.ascii_lowercase[1:])
+        return next((each for each in letters if each not in taken), str(process.run))
+
     def _probe(self, process: Process, run: Run) -> None:
-        run.prober = self._task(prober.watch(run.subject, _question(process, run), run.news, self.tell))
+        asked = question(process, run)
+        if process.phase is Phase.RELOADING and process.service.role == "web":
+            run.prober = self._task(self._takes_over(process, run, asked))
+        else:
+            run.prober = self._task(prober.watch(run.subject, asked, run.news, self.tell))
+
+    async def _takes_over(self, process: Process, run: Run, asked: ProbeSpec) -> None:
+        """A server beside an older one answers at the same port: it is ready when it says that it listens there."""
+        while "listening" not in run.subject.beacon:
+            run.news.clear()
+            await run.news.wait()
+        self.tell(e.BecameReady(process.name, run.subject.run, "listens at the same socket"))
+        await prober.watch(run.subject, asked, run.news, self.tell)
+
+    def _hold(self, run: Run) -> None:
+        run.child.order("quiesce")
+        if run.prober:
+            run.prober.cancel()
+
+    def _go_on(self, process: Process, run: Run) -> None:
+        run.child.order("resume")
+        if run.prober is None or run.prober.done() or run.prober.cancelling():
+            run.prober = self._task(prober.watch(run.subject, question(process, run), run.news, self.tell))
+
+    def _retire(self, name: str, number: int) -> None:
+        """The order lets it finish what it has; what has not come so far gets its signal."""
+        run = self._runs[name, number]
+        run.retired_at = time.monotonic()
+        if "worker_ready" in run.subject.beacon or run.child.listeners:
+            run.ending = "polite"
+            if run.prober:
+                run.prober.cancel()
+            run.child.order("leave")
+        else:
+            self._end(name, number, polite=True)
 
     def _end(self, name: str, number: int, polite: bool) -> None:
-        run = self._runs.get(name)
-        if run is None or run.subject.run != number:
+        run = self._runs.get((name, number))
+        if run is None:
             self.tell(e.Exited(name, number, 0))  # it never came to be
             return
         run.ending = "polite" if polite else "hard"
@@ -216,11 +326,12 @@ class Supervisor:
             run.child.kill()
 
     def _exited(self, process: Process, run: Run, code: int) -> None:
+        run.alive = False
         if run.prober:
             run.prober.cancel()
         launch = run.subject.launch
         tail = run.subject.tail().decode(errors="replace")
-        run.cause = cause_of(code, tail, modules=_modules(launch.cwd), directory=launch.cwd)
+        run.cause = cause_of(code, tail, modules=modules(launch.cwd), directory=launch.cwd)
         # One that had settled met something that may pass; one that never did will meet it again.
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
         self.tell(e.Exited(process.name, run.subject.run, code, run.cause.why, hopeless))
@@ -229,13 +340,13 @@ class Supervisor:
 
     def _announce(self, action: e.Announce) -> None:
         process = self.stack.processes[action.name]
-        run = self._runs.get(action.name)
+        run = self._runs.get((action.name, action.run))
         took = time.monotonic() - run.subject.started if run else 0.0
         if action.kind == "failed":
             self.failure.set()
-        if action.kind in ("failed", "overdue"):
+        if action.kind in ("failed", "overdue", "kept"):
             tail = run.subject.tail() if run else b""
-            fix = run.cause.fix if run and action.kind == "failed" else ""
+            fix = run.cause.fix if run and action.kind != "overdue" else ""
             blocked = [
                 other.name
                 for name in self.stack.needed_by(process.service.name)
@@ -243,8 +354,17 @@ class Supervisor:
                 if other.phase is Phase.WAITING
             ]
             self._output.say(voice.error(process, action, tail, fix, blocked))
+        elif action.kind == "reloaded":
+            old = self._runs.get((action.name, process.retiring[-1])) if process.retiring else None
+            active = old.subject.beacon.get("quiesced", {}).get("active") if old else 0
+            self._output.say(voice.reloaded(process.name, took, action.why, active if isinstance(active, int) else 0))
+        elif action.kind == "retired":
+            if run and run.retiring_for() > voice.LONG_FINISH:
+                self._output.say(voice.retired(process.name, run.retiring_for(), run.subject.beacon.get("drained", {})))
         elif action.kind != "stopped" or (run and run.subject.launch.argv):
             self._output.say(voice.line(process, action, took))
+        if action.kind in ("ready", "reloaded") and run:
+            self._standby.prepare(process, run.subject)
         if action.kind in ("ready", "done"):
             self._greet()
 
@@ -280,6 +400,9 @@ class Supervisor:
         self._timers.add(handle)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._closed:
+            work.close()
+            work = _nothing()
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -295,50 +418,5 @@ class Supervisor:
             self._finished.set_exception(error)
 
 
-class Run:
-    """What belongs to one run: the child, its prober, how it is being ended, and why it ended."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.child: Child
-        self.news = asyncio.Event()
-        self.prober: asyncio.Task[None] | None = None
-        self.ending = ""
-        self.cause = Cause("")
-
-
-def _search(question: ProbeSpec) -> Search | None:
-    return Search(str(question.options.get("pattern", ""))) if question.how == "log" else None
-
-
-def _question(process: Process, run: Run) -> ProbeSpec:
-    return run.subject.launch.probe or process.service.probe
-
-
-# Errors of a spawn that may pass: no process, memory or file descriptor was free.
-NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-
-
-def _explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
-    """The exit code that a shell would give, and the cause with its fix."""
-    launch = subject.launch
-    name = error.filename if isinstance(error.filename, str) else launch.argv[0]
-    if not os.path.isdir(launch.cwd):
-        return 127, Cause(f"its directory {launch.cwd} does not exist", True, "correct the `cd` in the Procfile")
-    if isinstance(error, FileNotFoundError):
-        return 127, Cause(
-            f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
-        )
-    if isinstance(error, PermissionError):
-        return 126, Cause(f"{name}: not an executable file", True, f"chmod +x {name}")
-    return 126, Cause(f"{name} could not be started: {error.strerror or error}", error.errno not in NO_ROOM)
-
-
-def _modules(directory: str) -> list[str]:
-    with contextlib.suppress(OSError):
-        return [
-            entry.name.removesuffix(".py")
-            for entry in os.scandir(directory)
-            if entry.is_dir() or entry.name.endswith(".py")
-        ]
-    return []
+async def _nothing() -> None:
+    """In place of what nobody waits for any more."""

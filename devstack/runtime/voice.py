@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from devstack.core.events import Announce
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import listing, seconds
 
 LAST_LINES = 12
+LONG_FINISH = 5.0
+"""Seconds: old code that took longer to finish is worth a line."""
 
 
 def line(process: Process, said: Announce, took: float) -> str:
@@ -31,10 +35,23 @@ def line(process: Process, said: Announce, took: float) -> str:
             return f"{name}: {why}"
 
 
+def reloaded(name: str, took: float, saved: str, active: int) -> str:
+    """`active` tasks still run on the old code."""
+    rest = f", {active} {'task finishes' if active == 1 else 'tasks finish'} on the old code" if active else ""
+    return f"{name} reloaded in {seconds(took)} ({saved}){rest}"
+
+
+def retired(name: str, took: float, drained: Mapping[str, object]) -> str:
+    finished = drained.get("finished")
+    tasks = f", {finished} {'task' if finished == 1 else 'tasks'} finished" if isinstance(finished, int) else ""
+    return f"{name}: its old code left after {seconds(took)}{tasks}"
+
+
 def error(process: Process, said: Announce, tail: bytes, fix: str, blocked: list[str]) -> str:
     """The frame for a process that failed or is overdue; `blocked` wait for it."""
     late = f"{process.name} is not ready after {seconds(process.service.ready_within or 0)}"
-    what = f"{process.name} failed" if said.kind == "failed" else late
+    kept = f"{process.name} could not reload {process.saved}; the old code keeps running"
+    what = {"failed": f"{process.name} failed", "kept": kept}.get(said.kind, late)
     where = f"  ({process.service.where})" if process.service.where else ""
     lines = [f"error: {what}{where}", f"  why: {said.why}"]
     last = [text for text in tail.decode(errors="replace").splitlines() if text.strip()][-LAST_LINES:]

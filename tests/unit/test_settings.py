@@ -39,6 +39,7 @@ watch = ["src"]
 ready_within = "2m"
 grace = 3
 max_failures = 2
+standby = false
 [redis]
 url = "redis://localhost/1"
 start = false
@@ -57,6 +58,9 @@ cwd = "backend"
 instances = 3
 oneshot = false
 port = 8001
+reload = "overlap"
+drain = 20
+standby = true
 """
     )
     assert (found.procfile, found.env_files, found.port) == ("Procfile.local", (".env", ".env.local"), 3000)
@@ -64,10 +68,11 @@ port = 8001
     assert (found.redis.url, found.redis.start, found.redis.persist) == ("redis://localhost/1", False, True)
     web = found.process("web")
     assert (web.needs, web.ready_within, web.stop_signal) == (("db",), 0.5, "INT")
+    assert (web.reload, web.drain, web.standby, found.standby) == ("overlap", 20.0, True, False)
     assert (web.env, web.probe) == ({"DEBUG": "1", "WORKERS": "2"}, ProbeSpec("none"))
     assert found.sources[("port",)] == "devstack.toml:4"
-    assert found.sources[("redis", "url")] == "devstack.toml:12"
-    assert found.sources[("processes", "web", "port")] == "devstack.toml:28"
+    assert found.sources[("redis", "url")] == "devstack.toml:13"
+    assert found.sources[("processes", "web", "port")] == "devstack.toml:29"
     every = {(key.name,) for key in settings.keys(Settings)}
     every |= {("redis", key.name) for key in settings.keys(settings.RedisSettings)}
     every |= {("processes", "web", key.name) for key in settings.keys(settings.ProcessSettings)}
