@@ -12,7 +12,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat control ports resp
             one question per file; what two of them share
-  host/     posix guard guardian
+  host/     posix guard guardian orphans
             what differs between systems
   runtime/  supervisor run child output prober watcher channel standby voice preflight broker ask provision servers
             asyncio and I/O live here only
@@ -20,7 +20,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop
-  cli/      up check demo options provide
+  cli/      up check doctor demo options provide
             what a person types
 """
 

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from devstack.cli.provide import only_beat, provide
 from devstack.config.load import Project, load
 from devstack.core.health import Broker
 from devstack.core.model import Stack
+from devstack.core.names import listing
 from devstack.errors import UNREAD, DevstackError
+from devstack.host import orphans
 from devstack.runtime.output import Output
 from devstack.runtime.supervisor import Supervisor
 
@@ -70,11 +71,11 @@ def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: An
     _standard_streams()
     here = host.here()
     colour = _colour() if color is None else color
-    project = load(options(names=names, colour=colour, run=uuid.uuid4().hex, **given))
+    project = load(options(names=names, colour=colour, run=orphans.new_run(), **given))
     project.make_directories()
-    with _alone(project, here):
+    with _alone(project, here), _swept(project) as swept:
         here.prepare()
-        sys.exit(asyncio.run(_run(project, here, colour, timestamps)))
+        sys.exit(asyncio.run(_run(project, here, colour, timestamps, swept)))
 
 
 def _standard_streams() -> None:
@@ -108,6 +109,26 @@ def _alone(project: Project, here: host.Host) -> Iterator[None]:
                 fix="use that one, or stop it with Ctrl-C in its terminal",
             )
         yield
+
+
+@contextlib.contextmanager
+def _swept(project: Project) -> Iterator[str]:
+    """Leaves a note of this run while it lives. One that is there already is of a run that was killed: what it left behind is ended first.
+
+    Gives the sentence about that.
+    """
+    note, said = project.runtime_dir / "run", ""
+    with contextlib.suppress(OSError):
+        if found := orphans.find(note.read_text(errors="replace")):
+            left = orphans.end(found)
+            said = f"ended what an earlier devstack up left behind: {listing([str(each) for each in found])}"
+            if left:
+                said += f"; still there: {listing([str(each) for each in left])}"
+    note.write_text(project.options.run)
+    try:
+        yield said
+    finally:
+        note.unlink(missing_ok=True)
 
 
 class Session:
@@ -159,14 +180,14 @@ class Session:
             self._task.cancel()
 
 
-async def _run(project: Project, here: host.Host, colour: bool, timestamps: bool) -> int:
+async def _run(project: Project, here: host.Host, colour: bool, timestamps: bool, swept: str) -> int:
     names = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
     output = Output([*names, "redis.1"], colour=colour, timestamps=timestamps)
     session = Session(output)
     output.open(STDOUT, session.pause, session.resume, session.unread)
     here.on_signals(asyncio.get_running_loop(), session.signalled)
     try:
-        for note in project.notes:
+        for note in [*([swept] if swept else []), *project.notes]:
             output.say(note)
         broker = await provide(project, output.say)
         with only_beat(project, here, broker):

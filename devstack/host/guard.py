@@ -25,7 +25,7 @@ class Guard:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(PROGRAM), run],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # Both guardians hold it: its end says that they are gone.
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
@@ -40,11 +40,8 @@ class Guard:
 
     async def close(self) -> None:
         """End what is still there, and the guardian with it."""
-        assert self._process.stdin
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(self._process.wait, END_WITHIN)
+        with contextlib.suppress(subprocess.TimeoutExpired, OSError):
+            await asyncio.to_thread(self._process.communicate, None, END_WITHIN)
 
     def _say(self, line: str) -> None:
         assert self._process.stdin

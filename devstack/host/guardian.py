@@ -6,6 +6,9 @@ Its standard input is a pipe that only the supervisor holds: `+PID` when a proce
 file means that the supervisor is no more. Then everything that carries DEVSTACK_RUN=RUN in its environment, or was started and has not
 been taken back, is asked to leave, and killed after GRACE seconds.
 
+It has a twin, its fork, which knows what it knows and waits: whoever kills the guardian together with the supervisor still leaves one that
+cleans up. (PR_SET_PDEATHSIG would do less: it does not reach grandchildren, and nobody follows it up with a KILL.)
+
 Rule 1: a stranger is never touched: a process counts by its marker, or by its group, whose leader is the one that was started then.
 Rule 2: standard library only, nothing imported that is not needed: it must be there in a moment and cost nothing.
 
@@ -27,19 +30,51 @@ GRACE = 2.0
 """Seconds between TERM and KILL. Nobody waits for a person here: the terminal is gone."""
 KILL_WITHIN = 5.0
 PROC = "/proc"
+DONE = b"=\n"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, whose end we shall see
+    reading, writing = os.pipe()
+    twin = os.fork()
     started: dict[int, str] = {}
-    for line in sys.stdin.buffer:
+    if twin:
+        os.close(reading)
+        with os.fdopen(writing, "wb", buffering=0) as other:
+            follow(sys.stdin.buffer, started, other)
+            end(sys.argv[1], started)
+            tell(other, DONE)
+        os.waitpid(twin, 0)
+    else:
+        os.close(writing)
+        if not follow(os.fdopen(reading, "rb"), started):
+            follow(sys.stdin.buffer, started)
+            end(sys.argv[1], started)
+
+
+def follow(lines: BinaryIO, started: dict[int, str], other: BinaryIO | None = None) -> bool:
+    """Keep `started` up to date, and pass everything on to `other`, until the end of the lines. True when the last one was DONE."""
+    for line in lines:
+        if line == DONE:
+            return True
         pid = int(line[1:])
         if line.startswith(b"+"):
             started[pid] = born(pid)
         else:
             started.pop(pid, None)
-    end(sys.argv[1], started)
+        if other:
+            tell(other, line)
+    return False
+
+
+def tell(other: BinaryIO, line: bytes) -> None:
+    with contextlib.suppress(OSError):  # The twin is gone: then there is one less.
+        other.write(line)
 
 
 def end(run: str, started: dict[int, str]) -> None:

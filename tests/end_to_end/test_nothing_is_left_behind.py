@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.redis_server import eventually
-from tests.support.up import Up
+from tests.support.up import Up, devstack
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
 
@@ -70,11 +70,62 @@ def test_a_second_up_may_follow_a_kill_9_at_once(nasty: Path) -> None:
 def test_a_guardian_that_is_killed_is_missed_by_nobody(nasty: Path) -> None:
     with Up(nasty, "up", "web") as up:
         up.until("all ready")
-        [guardian] = [pid for pid in up.left() if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        os.kill(guardian, signal.SIGKILL)
+        for guardian in guardians(up):
+            os.kill(guardian, signal.SIGKILL)
         up.ctrl_c()
         assert up.ends() == 130
         assert up.left() == []
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(nasty: Path, which: int) -> None:
+    with Up(nasty, "up", "--no-color") as up:
+        up.until("up$", 4)
+        victims = [up.process.pid, guardians(up)[which]]
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)  # none of them sees the other go
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        up.ends()
+        eventually(lambda: not up.left(), "processes are left", within=10)
+
+
+def test_what_is_left_when_nobody_could_clean_up_is_found_and_ended(nasty: Path) -> None:
+    state = nasty / "state"
+    with Up(nasty, "up", "--no-color", state=state) as up:
+        up.until("up$", 4)
+        for pid in [*guardians(up), up.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        up.ends()
+        assert len(up.left()) >= 6
+
+        found = devstack(nasty, "doctor", "--orphans", "-d", ".")
+        assert found.returncode == 1
+        assert "stubborn.1 (pid " in found.stdout
+        with Up(nasty, "up", "--no-color", state=state) as again:
+            again.until("ended what an earlier devstack up left behind: .*stubborn.1")
+            assert not up.left()
+            again.until("up$", 4)
+            nothing = devstack(nasty, "doctor", "--orphans", "-d", ".", "--json")
+            assert str(nasty) not in nothing.stdout, "what a living devstack runs is no orphan"
+
+
+def test_doctor_ends_orphans(nasty: Path) -> None:
+    with Up(nasty, "up", "stubborn", "--no-color") as up:
+        up.until("up$")
+        for pid in [*guardians(up), up.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        up.ends()
+        ended = devstack(nasty, "doctor", "--orphans", "-d", ".", "--end")
+        assert (ended.returncode, up.left()) == (0, [])
+        assert "ended  stubborn.1" in ended.stdout
+
+
+def guardians(up: Up) -> list[int]:
+    """Its two guardians, the elder first."""
+    found = sorted(pid for pid in up.left() if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    assert len(found) == 2
+    return found
 
 
 def test_a_stranger_with_our_pid_of_yesterday_is_never_touched(tmp_path: Path) -> None:
