@@ -74,7 +74,7 @@ def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: An
     project = load(options(names=names, colour=colour, run=orphans.new_run(), **given))
     project.make_directories()
     with _alone(project, here), _swept(project) as swept:
-        here.prepare()
+        here.prepare(sum(service.instances for service in project.services))
         sys.exit(asyncio.run(_run(project, here, colour, timestamps, swept)))
 
 

@@ -8,6 +8,7 @@ Rule 3: only processes that we started are signalled, and never one whose pid ma
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -51,6 +52,12 @@ class Host(Protocol):
     def alive(self, tree: Tree) -> bool:
         """Whether a process of the tree still runs. Sets `tree.over` when none does."""
 
+    def send(self, line: socket.socket, data: bytes, descriptors: Sequence[int]) -> int:
+        """Send on a non-blocking socket, with copies of descriptors; how many bytes went. BlockingIOError when none could."""
+
+    def receive(self, line: socket.socket) -> tuple[bytes, list[int]]:
+        """What has come on a non-blocking socket, and the descriptors that came with it, closed at exec."""
+
     def on_signals(self, loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> None:
         """Call `tell(number)` in the loop for each signal that asks us to leave."""
 
@@ -60,8 +67,8 @@ class Host(Protocol):
     def guard(self, run: str) -> Guard:
         """Start what ends all processes of this run (DEVSTACK_RUN) when we are gone and could not."""
 
-    def prepare(self) -> None:
-        """Once, before the loop runs: how children are waited for."""
+    def prepare(self, processes: int) -> None:
+        """Once, before the loop runs: how children are waited for, and room for so many of them."""
 
 
 def system() -> str:

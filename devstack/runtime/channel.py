@@ -14,8 +14,8 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
-CHUNK = 64 * 1024
-MOST_DESCRIPTORS = 16
+from devstack.host import Host
+
 LONGEST_MESSAGE = 1024 * 1024
 
 Hear = Callable[[dict[str, object], list[int]], None]
@@ -25,8 +25,9 @@ Hear = Callable[[dict[str, object], list[int]], None]
 class Channel:
     """Owns `line`, one end of a socket pair. `hear(message, descriptors)` is called in the loop."""
 
-    def __init__(self, line: socket.socket, hear: Hear) -> None:
+    def __init__(self, host: Host, line: socket.socket, hear: Hear) -> None:
         line.setblocking(False)
+        self._host = host
         self._line = line
         self._hear = hear
         self._rest = b""
@@ -55,7 +56,7 @@ class Channel:
         try:
             while self._waiting:
                 data, descriptors = self._waiting[0]
-                sent = socket.send_fds(self._line, [data], descriptors) if descriptors else self._line.send(data)
+                sent = self._host.send(self._line, data, descriptors)
                 _close(descriptors)
                 if sent < len(data):
                     self._waiting[0] = data[sent:], []
@@ -70,7 +71,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._line, CHUNK, MOST_DESCRIPTORS)
+            data, descriptors = self._host.receive(self._line)
         except BlockingIOError:
             return
         except OSError:
@@ -79,8 +80,6 @@ class Channel:
         if not data:
             self.close()
             return
-        for each in descriptors:
-            os.set_inheritable(each, False)
         *whole, rest = (self._rest + data).split(b"\n")
         self._rest = rest if len(rest) <= LONGEST_MESSAGE else b""
         for line in whole[:-1]:

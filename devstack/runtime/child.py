@@ -107,7 +107,7 @@ class Child(asyncio.SubprocessProtocol):
             if theirs:
                 theirs.close()
         if ours:
-            self._channel = Channel(ours, self._hear)
+            self._channel = Channel(self._host, ours, self._hear)
         return transport.get_pid()
 
     async def start_as_fork(self, spare: Child, words: str, descriptors: Sequence[int] = ()) -> int:
@@ -120,7 +120,7 @@ class Child(asyncio.SubprocessProtocol):
         finally:
             theirs.close()
             os.close(writing)
-        self._channel = Channel(ours, self._hear)
+        self._channel = Channel(self._host, ours, self._hear)
         self._pipe, _ = await loop.connect_read_pipe(lambda: ForkedOutput(self), os.fdopen(reading, "rb", 0))
         try:
             await asyncio.wait_for(self._hello.wait(), FORKED_WITHIN)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,16 @@ def test_a_stranger_with_our_pid_of_yesterday_is_never_touched(tmp_path: Path) -
     assert guardian.born(stranger)
     assert guardian.living(b"DEVSTACK_RUN=nobody", {stranger: "1"}) == {}
     assert stranger in guardian.living(b"DEVSTACK_RUN=nobody", {os.getpgid(0): guardian.born(os.getpgid(0))})
+
+
+def test_many_processes_get_room_and_their_usual_limit(tmp_path: Path) -> None:
+    """300 processes need more open files than the limit they start under, which stays theirs."""
+    (tmp_path / "Procfile").write_text("many: read line; echo limit $(ulimit -Sn); exec sleep 1000\n")
+    (tmp_path / "devstack.toml").write_text("grace = 5\n")
+    few = (400, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, few)
+    with Up(tmp_path, "up", "-m", "many=300", "--no-color", before=limit) as up:
+        up.until("limit 400$", 300)
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert up.left() == []

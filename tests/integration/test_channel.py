@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from devstack import host
 from devstack.runtime.channel import LONGEST_MESSAGE, Channel
 
 Heard = list[tuple[dict[str, object], list[int]]]
@@ -18,7 +19,7 @@ def with_channel(script: Callable[[Channel, socket.socket, Heard], Awaitable[Non
     async def play() -> None:
         ours, theirs = socket.socketpair()
         heard: Heard = []
-        channel = Channel(ours, lambda message, descriptors: heard.append((message, descriptors)))
+        channel = Channel(host.here(), ours, lambda message, descriptors: heard.append((message, descriptors)))
         theirs.setblocking(False)
         try:
             await asyncio.wait_for(script(channel, theirs, heard), 10)

@@ -65,7 +65,7 @@ class Stage:
         return [line.partition("| ")[2] for line in self.text.splitlines() if line.partition(" |")[0].strip() == name]
 
     def play(self, script: Callable[[Stage], Awaitable[object]] | None = None) -> int:
-        host.here().prepare()
+        host.here().prepare(len(self.stack.processes))
         return asyncio.run(self._play(script))
 
     async def _play(self, script: Callable[[Stage], Awaitable[object]] | None) -> int:

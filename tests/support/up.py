@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -22,7 +22,12 @@ class Up:
     """`with Up(directory, "up", "-f", "Procfile") as up: up.until("all ready")`. Leaves nothing behind, whatever happens."""
 
     def __init__(
-        self, directory: Path, *arguments: str, state: Path | None = None, env: dict[str, str] | None = None
+        self,
+        directory: Path,
+        *arguments: str,
+        state: Path | None = None,
+        env: dict[str, str] | None = None,
+        before: Callable[[], None] | None = None,
     ) -> None:
         self.mark = uuid.uuid4().hex
         self.state = state or directory.parent / f"state-{self.mark[:6]}"
@@ -37,6 +42,7 @@ class Up:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            preexec_fn=before,
         )
         self.text = ""
         self._changed = threading.Condition()
