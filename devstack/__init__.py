@@ -3,7 +3,7 @@
 Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) → actions → perform`) and bytes (many, dumb:
 `pipe → lines → terminal`). A test compares this map with the tree, and another one who imports whom.
 
-  core/     model events machine table formation names lines causes health redis_url secrets
+  core/     model events machine table formation names lines causes health redis_url secrets echoes
             PURE: what a stack is, what can happen to it, and what to do then
   config/   procfile env settings load command words environment explain interpreter launching options order places service
             shapes suggest text toml
@@ -12,15 +12,16 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat control ports resp
             one question per file; what two of them share
-  host/     posix guard guardian orphans
+  host/     posix guard guardian orphans mounts
             what differs between systems
-  runtime/  supervisor run child output prober watcher channel standby voice preflight broker ask provision servers
+  runtime/  supervisor run child output logs prober channel standby voice preflight broker ask provision servers
+            watcher watched contents saves syntax users
             asyncio and I/O live here only
-  inside/   boot beacon ask
+  inside/   boot beacon worker mingle ask
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop
-  cli/      up check doctor demo options provide
+  cli/      up check doctor demo look options provide
             what a person types
 """
 

@@ -216,7 +216,9 @@ async def _supervise(project: Project, here: host.Host, session: Session, broker
     supervisor, root = session.supervisor, Path(project.directory)
     companions = []
     if project.options.watch:
-        companions.append(watcher.watch(stack, root, supervisor.tell, session.output.say, supervisor.failure))
+        companions.append(
+            watcher.watch(stack, root, supervisor.saved, session.output.say, supervisor.failure, supervisor.subject)
+        )
     try:
         return await supervisor.run(*companions)
     finally:

@@ -119,6 +119,11 @@ class Supervisor:
         if able:
             self.tell(e.ReloadAsked(tuple(able), event.saved))
 
+    def subject(self, name: str) -> Subject | None:
+        """What is known of the newest run of a process."""
+        run = self._runs.get((name, self.stack.processes[name].run))
+        return run.subject if run else None
+
     def _beside(self, process: Process) -> bool:
         """Whether new code can come up beside the old: a worker says so itself, a server has lent us its socket."""
         if process.phase is not Phase.READY or process.service.reload == "own":

@@ -1,10 +1,9 @@
-"""Sees saves: which Python files of the project changed, and whom to tell.
+"""Sees saves: which files of the project changed, and when somebody has finished changing them. `saves` judges them.
 
-Rule 1: one batch of changes restarts a process once (`git checkout`, a formatter that writes twice).
-Rule 2: version control, venvs, caches and node_modules never count, and are not even watched: each of their thousands of directories would
-cost a watch of the system.
-Rule 3: nothing is missed while the watch is set anew because a directory appeared: the files are compared with what was told of them.
-Rule 4: what has failed is tried again after any change in the project, also a server that restarts itself while it lives.
+Rule 1: one save is told at once. Many at a time (`git checkout`, a formatter), half of a save, and what follows closely are told when it
+has been quiet for a moment: one reload.
+Rule 2: nothing is missed while the watch is set anew because a directory appeared or went: the files are compared with what is known.
+Rule 3: where the system does not tell of changes, or no more of them, the files are looked at every now and then.
 """
 
 from __future__ import annotations
@@ -13,151 +12,228 @@ import asyncio
 import contextlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devstack.core import events as e
-from devstack.core.model import Phase, Stack
+from devstack.core.health import Subject
+from devstack.core.model import Stack
+from devstack.core.names import seconds
+from devstack.host.mounts import silent
+from devstack.runtime.saves import Saves
+from devstack.runtime.watched import Watched
 
 if TYPE_CHECKING:
     from watchfiles import Change
 
 STEP, DEBOUNCE = 10, 50
 """Milliseconds between two looks, and the longest time a batch is collected: an event is seen after about 15 ms at 0.3 % of a core."""
-DRAINED = 2 * (STEP + DEBOUNCE) / 1000
-"""Seconds after which whatever had happened before has been reported."""
-PYTHON = (".py", ".pyi")
-NEVER = {"node_modules", "__pycache__", "site-packages", "bower_components", "htmlcov", "staticfiles"}
-Snapshot = dict[str, tuple[int, int] | None]
-"""Python files with (mtime in ns, size) as they were told of; None has still to be told."""
+FEW = 8
+"""Files in a batch that are told at once."""
+QUIET = 0.1
+"""Seconds without a change after which many are told; more than DEBOUNCE, for that is the pause between two batches of one stream."""
+LONGEST = 2.0
+"""Seconds until they are told although it is not quiet."""
+LONGEST_CHECKOUT = 10.0
+"""The same while Git says that it is at work."""
+POLL = 0.3
+"""Seconds between two looks where the system tells nothing; longer in a large project, so that looking takes a fifth of the time."""
 
 
 async def watch(
-    stack: Stack, root: Path, tell: Callable[[e.Event], None], say: Callable[[str], None], failure: asyncio.Event
+    stack: Stack,
+    root: Path,
+    tell: Callable[[e.ReloadAsked], None],
+    say: Callable[[str], None],
+    failure: asyncio.Event,
+    subject: Callable[[str], Subject | None] = lambda name: None,
 ) -> None:
-    """Tell RestartAsked for the processes that a changed Python file concerns. Runs until cancelled.
+    """Tell ReloadAsked for the processes that a saved file concerns; `subject` gives the newest run of one. Runs until cancelled.
 
-    A stack in which nothing wants to be restarted costs nothing until a `failure`.
+    A stack in which nothing wants to be reloaded costs nothing until a `failure`.
     """
-    roots = {os.path.realpath(root / d) for service in stack.services.values() for d in service.watch}
-    if not roots:
+    watched = Watched.of(stack, root)
+    if not watched.roots:
         await failure.wait()
-        roots = {os.path.realpath(root)}
+        watched = Watched([os.path.realpath(root)])
     # Both take a while, and the stack is starting: not in its loop.
     await asyncio.to_thread(importlib.import_module, "watchfiles")
+    watcher = Watcher(watched, root, say)
+    saves = Saves(stack, root, subject, tell, say, watcher.news.set)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watcher.see(saves))
+        tasks.create_task(watcher.hand_on(saves))
 
-    def report(files: list[str]) -> None:
-        if names := affected(stack, root, files):
-            tell(e.RestartAsked(tuple(names), f"{shown(files, root)} changed"))
 
-    before: Snapshot | None = None
-    try:
+class Watcher:
+    """Collects in `seen` what changed, for `hand_on`; `news` says that there is something to do."""
+
+    def __init__(self, watched: Watched, root: Path, say: Callable[[str], None]) -> None:
+        self.news = asyncio.Event()
+        self._watched = watched
+        self._say = say
+        self._lock = git_lock(root)
+        self._seen: set[str] = set()
+        self._changed = asyncio.Event()
+        """Something happened since `hand_on` looked last."""
+        self._steady = asyncio.Event()
+        """The watch is up and everything before it has been seen."""
+        self._learnt = False
+
+    # ---- seeing
+
+    async def see(self, saves: Saves) -> None:
+        why = next((f"on {kind} nobody tells" for root in self._watched.roots if (kind := silent(root))), "")
+        while not why:
+            try:
+                # A directory that vanishes before it is watched: look again.
+                with contextlib.suppress(FileNotFoundError):
+                    await self._watch(saves)
+                await asyncio.sleep(STEP / 1000)
+            except (OSError, RuntimeError) as error:
+                why = explain(error)
+        self._say(f"{why} when a file changes, so devstack looks every {seconds(POLL)} or so")
+        await self._poll(saves)
+
+    async def _watch(self, saves: Saves) -> None:
+        """Watch all directories until one appears or goes."""
+        import watchfiles
+
+        places = await asyncio.to_thread(self._watched.directories)
+        known, stop = set(places), asyncio.Event()
+
+        def counts(change: Change, path: str) -> bool:
+            if change.name == "added" and os.path.isdir(path):
+                return self._watched.leads_on(path)
+            return path in known or (os.path.dirname(path) in known and self._watched.counts(path))
+
+        async def compare() -> None:
+            if await self._look(saves) <= known:
+                self._steady.set()
+                self._changed.set()
+            else:
+                stop.set()
+
+        watching = watchfiles.awatch(
+            *places,
+            watch_filter=counts,
+            step=STEP,
+            debounce=DEBOUNCE,
+            stop_event=stop,
+            recursive=False,
+            force_polling=False,
+            ignore_permission_denied=True,
+        )
+        # It begins when this task first waits, and by then awatch has set its watches.
+        comparing = asyncio.create_task(compare())
+        try:
+            async for changes in watching:
+                paths = {path for _, path in changes}
+                if any(path in known or os.path.isdir(path) for path in paths):
+                    self._steady.clear()
+                    stop.set()
+                self._report(path for path in paths if self._watched.counts(path))
+        finally:
+            comparing.cancel()
+            await asyncio.gather(comparing, return_exceptions=True)
+
+    async def _poll(self, saves: Saves) -> None:
         while True:
-            # A directory that vanishes before it is watched: look again.
-            with contextlib.suppress(FileNotFoundError):
-                before = await _watch(roots, before, report)
-    except OSError as error:
-        say(
-            f"cannot watch {', '.join(sorted(roots))} for changes: {error}; restart devstack after an edit, or use --no-watch"
+            began = time.monotonic()
+            await self._look(saves)
+            self._steady.set()
+            self._changed.set()
+            await asyncio.sleep(max(POLL, 4 * (time.monotonic() - began)))
+
+    async def _look(self, saves: Saves) -> set[str]:
+        """Compare all files with what is known of them; the directories that are there now."""
+        places = await asyncio.to_thread(self._watched.directories)
+        now = await asyncio.to_thread(self._watched.snapshot, places)
+        if self._learnt:
+            self._report(saves.contents.differing(now))
+        else:
+            self._learnt = True
+            await asyncio.to_thread(saves.contents.learn, now)
+            # What was saved meanwhile may have been learnt as it is now.
+            saves.contents.forget(self._seen)
+        return set(places)
+
+    def _report(self, paths: Iterable[str]) -> None:
+        if found := set(paths):
+            self._seen |= found
+            self._changed.set()
+            self.news.set()
+
+    # ---- handing on
+
+    async def hand_on(self, saves: Saves) -> None:
+        """Have `saves` judge what was seen, when the time has come."""
+        while True:
+            await self.news.wait()
+            await self._settle(saves)
+            self.news.clear()
+            paths, self._seen = self._seen, set()
+            await saves.judge(paths)
+
+    async def _settle(self, saves: Saves) -> None:
+        """Until whoever changes files has finished."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if not self._learnt:
+            await self._steady.wait()
+        elif self._steady.is_set() and not self._restless(saves, loop.time()):
+            return
+        while (waited := loop.time() - began) < (LONGEST_CHECKOUT if self._checking_out() else LONGEST):
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(
+                    self._changed.wait(), min(QUIET, LONGEST - waited) if waited < LONGEST else QUIET
+                )
+            except TimeoutError:
+                if self._steady.is_set() and not self._checking_out():
+                    return
+
+    def _restless(self, saves: Saves, now: float) -> bool:
+        return (
+            len(self._seen) > FEW
+            or now - saves.told_at < QUIET
+            or self._checking_out()
+            or any(map(saves.contents.unfinished, self._seen))
         )
 
-
-async def _watch(roots: set[str], before: Snapshot | None, report: Callable[[list[str]], None]) -> Snapshot | None:
-    """Watch everything below `roots`, until a directory appears in it. What differs from `before` is reported once the watch is up.
-
-    Returns `before` for the next watch.
-    """
-    import watchfiles
-
-    places = await asyncio.to_thread(directories, roots)
-    stop, after = asyncio.Event(), None
-
-    async def compare(before: Snapshot) -> None:
-        nonlocal after
-        found = await asyncio.to_thread(directories, roots)
-        now = await asyncio.to_thread(snapshot, found)
-        report(sorted({path for path, _ in before.items() ^ now.items()}))
-        if not set(found) <= set(places):
-            after = now
-            stop.set()
-
-    watching = watchfiles.awatch(
-        *places, watch_filter=counts, step=STEP, debounce=DEBOUNCE, stop_event=stop, recursive=False
-    )
-    # It begins when this task first waits, and by then awatch has set its watches.
-    comparing = None if before is None else asyncio.create_task(compare(before))
-    try:
-        async for changes in watching:
-            if comparing:
-                await comparing
-            paths = sorted({path for _, path in changes})
-            files = [path for path in paths if path.endswith(PYTHON)]
-            if after is None and any(os.path.isdir(path) for path in paths):
-                after = await asyncio.to_thread(snapshot, places)
-                # awatch drops what it has collected when it stops: a save just before the snapshot.
-                asyncio.get_running_loop().call_later(DRAINED, stop.set)
-            if after is None:
-                report(files)
-            else:
-                # Told with what the directory brought: one restart, not two.
-                after |= dict.fromkeys(files)
-    finally:
-        if comparing:
-            comparing.cancel()
-    return after
+    def _checking_out(self) -> bool:
+        """Git holds its lock while it changes files. One that is old was left behind."""
+        try:
+            return self._lock is not None and abs(time.time() - os.stat(self._lock).st_mtime) < LONGEST_CHECKOUT
+        except OSError:
+            return False
 
 
-def counts(change: Change, path: str) -> bool:
-    """A Python file, or a directory that appeared. For watchfiles."""
-    if path.endswith(PYTHON):
-        return True
-    return change.name == "added" and not ignored(path) and os.path.isdir(path)
-
-
-def directories(roots: Iterable[str]) -> list[str]:
-    """`roots` and everything below them that is to be watched. Symbolic links are not followed."""
-    found = []
-    for start in roots:
-        for place, names, _ in os.walk(start):
-            names[:] = [name for name in names if not ignored(os.path.join(place, name))]
-            found.append(place)
-    return found
-
-
-def snapshot(places: Iterable[str]) -> Snapshot:
-    """The Python files that lie in these directories. What vanishes meanwhile is left out."""
-    found: Snapshot = {}
-    for place in places:
+def git_lock(directory: Path) -> str | None:
+    """Where Git's lock is while it works on the files of `directory`; None outside of a checkout."""
+    for place in (directory.resolve(), *directory.resolve().parents):
+        git = place / ".git"
+        if git.is_dir():
+            return str(git / "index.lock")
         with contextlib.suppress(OSError):
-            for path in [os.path.join(place, name) for name in os.listdir(place) if name.endswith(PYTHON)]:
-                with contextlib.suppress(OSError):
-                    state = os.stat(path)
-                    found[path] = state.st_mtime_ns, state.st_size
-    return found
+            words = git.read_text("utf-8", "replace").strip()  # a worktree, a submodule
+            if words.startswith("gitdir:"):
+                return str(place / words.removeprefix("gitdir:").strip() / "index.lock")
+    return None
 
 
-def ignored(directory: str) -> bool:
-    name = os.path.basename(directory)
-    return name.startswith(".") or name in NEVER or os.path.exists(os.path.join(directory, "pyvenv.cfg"))
-
-
-def affected(stack: Stack, root: Path, files: Iterable[str]) -> list[str]:
-    """The processes whose service watches a directory that holds one of `files`, and those that failed."""
-    files = list(files)
-    return [
-        process.name
-        for process in stack.processes.values()
-        if (files and process.phase is Phase.FAILED)
-        or any(_inside(path, os.path.realpath(root / d)) for d in process.service.watch for path in files)
-    ]
-
-
-def shown(files: list[str], root: Path) -> str:
-    """`shop/tasks.py`, `shop/tasks.py and 3 more`."""
-    first = os.path.relpath(files[0], os.path.realpath(root))
-    return first if len(files) == 1 else f"{first} and {len(files) - 1} more"
-
-
-def _inside(path: str, directory: str) -> bool:
-    return os.path.realpath(path).startswith(directory + os.sep)
+def explain(error: Exception) -> str:
+    """Why the system does not tell of changes. watchfiles has no numbers for its errors, only the words of inotify's."""
+    text = str(error)
+    limit = ""
+    if "limit reached" in text or "os error 28" in text:
+        limit = "watched directories is reached (raise it: sudo sysctl fs.inotify.max_user_watches=524288)"
+    elif "Too many open files" in text or "os error 24" in text:
+        limit = "watchers is reached (raise it: sudo sysctl fs.inotify.max_user_instances=512)"
+    return (
+        f"the system's limit of {limit}: nobody tells"
+        if limit
+        else f"the system cannot watch it ({text}): nobody tells"
+    )

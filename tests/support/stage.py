@@ -79,9 +79,8 @@ class Stage:
         if self.watch:
             from devstack.runtime import watcher
 
-            companions.append(
-                watcher.watch(self.stack, self.watch, self.supervisor.tell, output.say, self.supervisor.failure)
-            )
+            told, failure = self.supervisor.saved, self.supervisor.failure
+            companions.append(watcher.watch(self.stack, self.watch, told, output.say, failure, self.supervisor.subject))
         acting = asyncio.ensure_future(script(self)) if script else None
         try:
             code = await asyncio.wait_for(self.supervisor.run(*companions), DEADLINE)

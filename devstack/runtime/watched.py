@@ -1,0 +1,132 @@
+"""What is watched: which directories of a project, and which files in them count.
+
+Rule 1: version control, venvs, caches and node_modules never count, and are not even looked into: each of their thousands of directories
+would cost a watch of the system.
+Rule 2: a directory that is not there is waited for in the nearest one above it that is.
+Rule 3: symbolic links are not followed (they may lead anywhere), except those to a package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from devstack.core.model import Stack
+
+PYTHON = ".py"
+NEVER = {"node_modules", "__pycache__", "site-packages", "bower_components", "htmlcov", "staticfiles"}
+Stamp = tuple[int, int, int]
+"""mtime in ns, size and inode."""
+
+
+class Watched:
+    """The directories below `roots`, and the Python files in them and whatever matches one of `patterns`. All paths are real ones."""
+
+    def __init__(self, roots: Iterable[str], patterns: Iterable[str] = ()) -> None:
+        self.roots = set(roots)
+        self._patterns = [pattern(each) for each in patterns]
+        self.missing: set[str] = set()
+        """Those of the roots that are not there."""
+
+    @classmethod
+    def of(cls, stack: Stack, root: Path) -> Watched:
+        services = stack.services.values()
+        patterns = {os.path.join(root, each) for service in services for each in service.watch_files}
+        places = [os.path.join(root, each) for service in services for each in service.watch]
+        roots = {os.path.realpath(each) for each in (*places, *map(base, patterns))}
+        return cls(roots, {real_pattern(each) for each in patterns})
+
+    def counts(self, path: str) -> bool:
+        """Whether a file is worth a look. An editor's own files begin with a dot, a #, or (flycheck) with its name."""
+        name = os.path.basename(path)
+        if name.endswith(PYTHON) and not name.startswith((".", "#", "flycheck_")):
+            return True
+        return any(each.fullmatch(path.replace(os.sep, "/")) for each in self._patterns)
+
+    def leads_on(self, directory: str) -> bool:
+        """Whether a directory that appeared is to be watched, or leads to one that is."""
+        if any(is_inside(root, directory) for root in self.missing):
+            return True
+        return not ignored(directory) and any(is_inside(directory, root) for root in self.roots)
+
+    def directories(self) -> list[str]:
+        """All that are to be watched now."""
+        found: dict[str, None] = {}
+        starts = sorted(self.roots)
+        self.missing = {root for root in self.roots if not os.path.isdir(root)}
+        found.update(dict.fromkeys(map(_nearest, self.missing)))
+        lonely = set(found)
+        for start in starts:
+            for place, names, _ in os.walk(start):
+                if place in found and place not in lonely:
+                    names.clear()
+                    continue
+                found[place] = None
+                lonely.discard(place)
+                names[:] = [name for name in names if not ignored(os.path.join(place, name))]
+                starts += _linked_packages(place, names)
+        return list(found)
+
+    def snapshot(self, places: Iterable[str]) -> dict[str, Stamp]:
+        """The files that count in these directories. What vanishes meanwhile is left out."""
+        found: dict[str, Stamp] = {}
+        for place in places:
+            with contextlib.suppress(OSError):
+                for path in [os.path.join(place, name) for name in os.listdir(place)]:
+                    if self.counts(path):
+                        with contextlib.suppress(OSError):
+                            found[path] = stamp(os.stat(path))
+        return found
+
+
+def ignored(directory: str) -> bool:
+    name = os.path.basename(directory)
+    return name.startswith(".") or name in NEVER or os.path.exists(os.path.join(directory, "pyvenv.cfg"))
+
+
+def stamp(state: os.stat_result) -> Stamp:
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Whether `path` is `directory` or lies below it."""
+    return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
+
+
+def base(glob: str) -> str:
+    """The directory in which the files of an absolute pattern are looked for."""
+    head = re.split(r"[*?[]", glob, maxsplit=1)[0]
+    return os.path.dirname(head) or os.sep
+
+
+def real_pattern(glob: str) -> str:
+    """The same pattern where its directory really is."""
+    directory = base(glob)
+    return os.path.realpath(directory).rstrip(os.sep) + os.sep + glob[len(directory) :].lstrip(os.sep)
+
+
+def pattern(glob: str) -> re.Pattern[str]:
+    """`**` is any number of directories, `*` and `?` stay within one; `/` separates, on all systems."""
+    words = []
+    for word in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]/]+\]|.", glob.replace(os.sep, "/"), re.DOTALL):
+        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+        if len(word) > 1 and word.startswith("["):
+            words.append("[" + word[1:].replace("!", "^", 1 if word[1] == "!" else 0).replace("\\", r"\\"))
+        else:
+            words.append(known.get(word) or re.escape(word))
+    return re.compile("".join(words), re.DOTALL)
+
+
+def _nearest(directory: str) -> str:
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    return directory
+
+
+def _linked_packages(place: str, names: Iterable[str]) -> list[str]:
+    paths = [os.path.join(place, name) for name in names]
+    links = [path for path in paths if os.path.islink(path) and os.path.isfile(os.path.join(path, "__init__.py"))]
+    return [os.path.realpath(path) for path in links]
