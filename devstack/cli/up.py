@@ -17,6 +17,8 @@ from typing import Any
 import click
 
 from devstack import host
+from devstack.cli.look import STDOUT, check_names, look_options
+from devstack.cli.look import look as look_of
 from devstack.cli.options import options, project_options
 from devstack.cli.provide import only_beat, provide
 from devstack.config.load import Project, load
@@ -25,10 +27,10 @@ from devstack.core.model import Stack
 from devstack.core.names import listing
 from devstack.errors import UNREAD, DevstackError
 from devstack.host import orphans
-from devstack.runtime.output import Output
+from devstack.runtime.logs import Logs
+from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
 
-STDOUT = 1
 HUP = 1
 
 
@@ -58,24 +60,21 @@ HUP = 1
     envvar="DEVSTACK_REDIS_PERSIST",
     help="Keep the data of the Redis that devstack starts.",
 )
-@click.option(
-    "--timestamps/--no-timestamps", default=True, envvar="DEVSTACK_TIMESTAMPS", help="The time in front of each line."
-)
-@click.option(
-    "--color/--no-color", default=None, envvar="DEVSTACK_COLOR", help="[default: when the output is a terminal]"
-)
-def up(names: tuple[str, ...], timestamps: bool, color: bool | None, **given: Any) -> None:
+@look_options
+def up(names: tuple[str, ...], **given: Any) -> None:
     """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
     if given["ready_within"] is not None and not math.isfinite(given["ready_within"]):
         raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
     _standard_streams()
     here = host.here()
-    colour = _colour() if color is None else color
-    project = load(options(names=names, colour=colour, run=orphans.new_run(), **given))
+    look = look_of(**{name: given.pop(name) for name in ("timestamps", "prefix", "color", "only", "hidden", "as_json")})
+    project = load(options(names=names, colour=look.colour, run=orphans.new_run(), **given))
+    processes = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
+    check_names(look, [service.name for service in project.services], processes)
     project.make_directories()
     with _alone(project, here), _swept(project) as swept:
-        here.prepare(sum(service.instances for service in project.services))
-        sys.exit(asyncio.run(_run(project, here, colour, timestamps, swept)))
+        here.prepare(len(processes))
+        sys.exit(asyncio.run(_run(project, here, look, processes, swept)))
 
 
 def _standard_streams() -> None:
@@ -85,15 +84,6 @@ def _standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-
-
-def _colour() -> bool:
-    """The conventions: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, else whether a terminal reads."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR", "0") != "0" or os.environ.get("CLICOLOR_FORCE", "0") != "0":
-        return True
-    return os.isatty(STDOUT) and os.environ.get("TERM") != "dumb"
 
 
 @contextlib.contextmanager
@@ -180,9 +170,10 @@ class Session:
             self._task.cancel()
 
 
-async def _run(project: Project, here: host.Host, colour: bool, timestamps: bool, swept: str) -> int:
-    names = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
-    output = Output([*names, "redis.1"], colour=colour, timestamps=timestamps)
+async def _run(project: Project, here: host.Host, look: Look, processes: list[str], swept: str) -> int:
+    settings = project.settings
+    logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
+    output = Output([*processes, "redis.1"], look=look, logs=logs)
     session = Session(output)
     output.open(STDOUT, session.pause, session.resume, session.unread)
     here.on_signals(asyncio.get_running_loop(), session.signalled)
@@ -197,6 +188,7 @@ async def _run(project: Project, here: host.Host, colour: bool, timestamps: bool
             raise
         code = session.code
     finally:
+        logs.close()
         if lost := await output.close(hurried=lambda: session.code is not None):
             sys.stderr.write(f"devstack: {lost} bytes of output were not read\n")
     return code if session.code is None else session.code

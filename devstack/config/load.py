@@ -56,13 +56,17 @@ class Project:
         """A Redis that devstack provides: it comes first, and those that want one wait for it."""
         self.services = order.with_redis(self.services, redis, self.waits_for_redis)
 
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "logs"
+
     def variable(self, name: str) -> tuple[str, str] | None:
         """A variable that a person set for all processes, and where (".env:3", "environment")."""
         return self.environment.find(name)
 
     def make_directories(self) -> None:
         """The directories outside of the project where its state lives, readable for their owner alone."""
-        for each in (self.state_dir, self.runtime_dir):
+        for each in (self.state_dir, self.log_dir, self.runtime_dir):
             try:
                 each.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not os.access(each, os.W_OK | os.X_OK):

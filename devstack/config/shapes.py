@@ -66,6 +66,15 @@ def duration(value: object) -> float:
     return float(value)
 
 
+def _size(value: object) -> int:
+    """Bytes, from a number or from a text such as "10MB", "512 kB"."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+)\s*([kMG]?)B?\s*", value)):
+        value = int(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 50:
+        raise ValueError
+    return value
+
+
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(part for part in (part.strip() for part in value.split(",")) if part)
@@ -202,6 +211,7 @@ FLAG = Shape("true or false", _flag)
 COUNT = Shape("a whole number from 0 to 1000", _count)
 PORT = Shape("a port number", _port)
 DURATION = Shape('seconds, or a text such as "90s" or "2m"', duration)
+SIZE = Shape('bytes, or a text such as "10MB"', _size)
 NAMES = Shape("a list of texts", _names)
 WATCH = Shape("true, false or a list of directories", cast("Callable[[object], object]", _watch))
 RELOAD = Shape(f"one of {', '.join(_RELOADS)}", _reload)

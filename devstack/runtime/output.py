@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import select
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from devstack.core.lines import RESET, Lines, prefixed
 from devstack.core.secrets import mask
+from devstack.runtime.logs import Logs
 
 HIGH_WATER = 1024 * 1024
 LOW_WATER = 256 * 1024
@@ -126,35 +129,70 @@ class Writer:
             self._loop.call_soon_threadsafe(call, *arguments)
 
 
-class Source:
-    """The stream of one process. `feed` takes chunks as they come; `end` flushes a last line without newline."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the stream looks. `only` and `hidden` are names of services or of single processes; devstack's own words are always shown.
 
-    def __init__(self, output: Output, name: str) -> None:
+    `as_json` makes each line an object: {"time": seconds since 1970, "process": "web.1", "text": …}.
+    """
+
+    colour: bool = False
+    timestamps: bool = True
+    prefix: bool = True
+    as_json: bool = False
+    only: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+
+    def shows(self, name: str) -> bool:
+        names = {name, name.rpartition(".")[0]}
+        return (not self.only or not names.isdisjoint(self.only)) and names.isdisjoint(self.hidden)
+
+
+class Source:
+    """The stream of one process. `feed` takes chunks as they come; `end` flushes a last line without newline.
+
+    One that is not `shown` goes to the log file alone.
+    """
+
+    def __init__(self, output: Output, name: str, shown: bool) -> None:
         self._output = output
+        self._shown = shown
         self.name = name
         self.lines = Lines()
 
     def feed(self, chunk: bytes) -> None:
         block = self.lines.feed(chunk)
         if block:
-            self._output.show(self, block)
-        if self.lines.waiting:
+            self._output.log(self.name, block)
+            if self._shown:
+                self._output.show(self, block)
+        if self.lines.waiting and self._shown and self._output.shows_prompts:
             self._output.expect_prompt(self)
 
     def end(self) -> None:
         rest = self.lines.take()
         if rest or self._output.open_line is self:
-            self._output.show(self, rest + b"\n")
+            self._output.log(self.name, rest + b"\n")
+            if self._shown:
+                self._output.show(self, rest + b"\n")
+
+    def take(self) -> bytes:
+        """The unfinished line, to be shown as it is."""
+        rest = self.lines.take()
+        self._output.log(self.name, rest)
+        return rest
 
 
 class Output:
-    """Prefixes and colours. One per `up`; `names` fixes the width of the prefix column."""
+    """Prefixes and colours. One per `up`; `names` fixes the width of the prefix column. `logs` gets everything, shown or not."""
 
-    def __init__(self, names: Iterable[str], *, colour: bool, timestamps: bool = True) -> None:
-        names = list(names)
+    def __init__(self, names: Iterable[str], *, look: Look, logs: Logs | None = None) -> None:
+        names = [name for name in names if look.shows(name)]
         self._width = max(map(len, [*names, OURS]))
-        self._colour = colour
-        self._timestamps = timestamps
+        self._look = look
+        self._colour = look.colour
+        self._logs = logs
+        self.shows_prompts = not look.as_json
         self._labels: dict[str, bytes] = {OURS: self._label(OURS, "1")}
         self._palette: dict[str, str] = {}
         for name in names:
@@ -195,13 +233,18 @@ class Output:
 
         self._writer = Writer(fd, self._loop, full, drained, on_broken)
 
-    def source(self, name: str) -> Source:
-        return Source(self, name)
+    def source(self, name: str, shown: bool = True) -> Source:
+        return Source(self, name, shown and self._look.shows(name))
+
+    def log(self, name: str, data: bytes) -> None:
+        if self._logs:
+            self._logs.write(name, data)
 
     def say(self, text: str) -> None:
         """Something of our own, prefixed like a process's lines; passwords in it are masked."""
         block = mask(text).encode(errors="replace") + b"\n"
-        self._write(self._interrupt(None) + prefixed(block, self._prefix(OURS)))
+        self.log(OURS, block)
+        self._write(self._interrupt(None) + self._formatted(OURS, block))
 
     def show(self, source: Source, block: bytes) -> None:
         """Whole lines of a process; the first goes on with its open line, if it has one."""
@@ -210,14 +253,14 @@ class Output:
             self.open_line = None
             first, newline, rest = block.partition(b"\n")
             end = RESET + newline if self._colour else newline
-            self._write(first + end + (prefixed(rest, self._prefix(source.name)) if rest else b""))
+            self._write(first + end + (self._formatted(source.name, rest) if rest else b""))
         else:
-            self._write(self._interrupt(source) + prefixed(block, self._prefix(source.name)))
+            self._write(self._interrupt(source) + self._formatted(source.name, block))
 
     def expect_prompt(self, source: Source) -> None:
         """`source` has an unfinished line; show it unless it ends soon."""
         if self.open_line is source:  # a progress bar that goes on
-            self._write(source.lines.take())
+            self._write(source.take())
         elif self._loop:
             now = self._loop.time()
             self._unfinished[source] = (self._unfinished.get(source, (now, now))[0], now)
@@ -262,7 +305,7 @@ class Output:
                 del self._unfinished[source]
                 start = b"" if self.open_line is source else self._interrupt(source) + self._prefix(source.name)
                 self.open_line = source
-                self._write(start + source.lines.take())
+                self._write(start + source.take())
         if self._unfinished:
             oldest = min(last for _, last in self._unfinished.values())
             self._sweep_in(max(PROMPT_AFTER - (now - oldest), 0.01))
@@ -273,8 +316,19 @@ class Output:
         self.open_line = None
         return RESET + b"\n" if self._colour else b"\n"
 
+    def _formatted(self, name: str, block: bytes) -> bytes:
+        """Whole lines, as they are written."""
+        if not self._look.as_json:
+            return prefixed(block, self._prefix(name))
+        now = round(time.time(), 3)
+        lines = block[:-1].decode(errors="replace").split("\n")
+        rows = (json.dumps({"time": now, "process": name, "text": line}, ensure_ascii=False) for line in lines)
+        return "".join(f"{row}\n" for row in rows).encode()
+
     def _prefix(self, name: str) -> bytes:
-        if not self._timestamps:
+        if not self._look.prefix:
+            return b""
+        if not self._look.timestamps:
             return self._labels[name]
         now = int(time.time())
         if self._stamp[0] != now:

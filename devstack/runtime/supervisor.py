@@ -209,9 +209,9 @@ class Supervisor:
             self.tell(e.Spawned(process.name, number, None))
             self._probe(process, run)
 
-    def _source(self, process: Process) -> Source | None:
+    def _source(self, process: Process) -> Source:
         """Nobody asked for what keeps the others company; what it says is shown when it fails."""
-        return None if process.service.auxiliary else self._output.source(process.name)
+        return self._output.source(process.name, shown=not process.service.auxiliary)
 
     async def _start(self, process: Process, run: Run) -> None:
         name, number = process.name, run.subject.run

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from devstack import host
 from devstack.core.model import Launch, ProbeSpec, Service, Stack
-from devstack.runtime.output import Output
+from devstack.runtime.logs import Logs
+from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
 
 DEADLINE = 15.0
@@ -38,10 +39,13 @@ class Stage:
         colour: bool = False,
         watch: Path | None = None,
         stalled: bool = False,
+        look: Look | None = None,
+        logs: Path | None = None,
         **stack: object,
     ) -> None:
         self.stack = Stack.of(services, **stack)  # type: ignore[arg-type]
-        self.colour = colour
+        self.look = look or Look(colour, timestamps=False)
+        self.logs = Logs(logs, 10_000_000, 10, self._say) if logs else None
         self.watch = watch
         self.data = b""
         self.full = asyncio.Event()
@@ -72,7 +76,7 @@ class Stage:
         reading, writing = os.pipe()
         reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
         reader.start()
-        self.output = output = Output(self.stack.processes, colour=self.colour, timestamps=False)
+        self.output = output = Output(self.stack.processes, look=self.look, logs=self.logs)
         self.supervisor = Supervisor(self.stack, host.here(), output)
         output.open(writing, self._pause, self.supervisor.resume, lambda error: self.supervisor.leave())
         companions = []
@@ -92,6 +96,8 @@ class Stage:
                 await asyncio.wait([acting], timeout=1)
                 acting.cancel()
             await output.close(hurried=lambda: True)
+            if self.logs:
+                self.logs.close()
             os.close(writing)
             reader.join(5)
         if acting and acting.done() and not acting.cancelled():
@@ -105,6 +111,9 @@ class Stage:
             left = deadline - time.monotonic()
             assert left > 0, f"{pattern!r} did not come {times} times within {within} s:\n{self.text}"
             await asyncio.to_thread(self._wait, left, len(self.data))
+
+    def _say(self, text: str) -> None:
+        self.output.say(text)
 
     def _pause(self) -> None:
         self.supervisor.pause()

@@ -40,6 +40,8 @@ ready_within = "2m"
 grace = 3
 max_failures = 2
 standby = false
+log_size = "2MB"
+log_count = 3
 [redis]
 url = "redis://localhost/1"
 start = false
@@ -69,10 +71,11 @@ standby = true
     web = found.process("web")
     assert (web.needs, web.ready_within, web.stop_signal) == (("db",), 0.5, "INT")
     assert (web.reload, web.drain, web.standby, found.standby) == ("overlap", 20.0, True, False)
+    assert (found.log_size, found.log_count) == (2_000_000, 3)
     assert (web.env, web.probe) == ({"DEBUG": "1", "WORKERS": "2"}, ProbeSpec("none"))
     assert found.sources[("port",)] == "devstack.toml:4"
-    assert found.sources[("redis", "url")] == "devstack.toml:13"
-    assert found.sources[("processes", "web", "port")] == "devstack.toml:29"
+    assert found.sources[("redis", "url")] == "devstack.toml:15"
+    assert found.sources[("processes", "web", "port")] == "devstack.toml:31"
     every = {(key.name,) for key in settings.keys(Settings)}
     every |= {("redis", key.name) for key in settings.keys(settings.RedisSettings)}
     every |= {("processes", "web", key.name) for key in settings.keys(settings.ProcessSettings)}

@@ -1,0 +1,108 @@
+"""Log files: the bytes once more, each line with its moment, rotated."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from devstack.runtime.logs import LogFile, Logs
+from tests.support.stage import Stage, child
+
+STAMP = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", re.MULTILINE)
+
+
+def unstamped(path: Path) -> bytes:
+    return STAMP.sub(b"", path.read_bytes())
+
+
+def test_every_byte_is_in_the_file_once_with_the_moment_of_its_line(tmp_path: Path) -> None:
+    code = r"import sys; sys.stdout.buffer.write(b'a\0\xff\r\n\nb\rc\n' + b'no newline')"
+    stage = Stage(child("web", code), logs=tmp_path)
+
+    assert stage.play() == 0
+
+    raw = (tmp_path / "web.1.log").read_bytes()
+    assert len(STAMP.findall(raw)) == 4
+    assert unstamped(tmp_path / "web.1.log") == b"a\0\xff\r\n\nb\rc\nno newline\n"
+
+
+def test_a_prompt_that_was_shown_early_stays_one_line_in_the_file(tmp_path: Path) -> None:
+    ask = child(
+        "ask", "printf 'name? '; while [ ! -e go ]; do sleep 0.05; done; echo Ada", shell=True, cwd=str(tmp_path)
+    )
+    stage = Stage(ask, logs=tmp_path)
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"name\? ")
+        (tmp_path / "go").touch()
+
+    assert stage.play(script) == 0
+    assert unstamped(tmp_path / "ask.1.log") == b"name? Ada\n"
+
+
+def test_our_own_words_are_logged_without_passwords(tmp_path: Path) -> None:
+    stage = Stage(child("web", "print('x')"), logs=tmp_path)
+
+    async def script(stage: Stage) -> None:
+        stage.output.say("broker redis://:hunter2@127.0.0.1/0")
+
+    stage.play(script)
+    log = unstamped(tmp_path / "devstack.log")
+    assert b"broker redis://" in log
+    assert b"hunter2" not in log
+
+
+def test_a_full_file_is_begun_anew_and_the_oldest_goes(tmp_path: Path) -> None:
+    path = tmp_path / "web.1.log"
+    file = LogFile(path, size=100, count=3)
+    for n in range(20):
+        file.write(f"line {n} {'x' * 40}\n".encode())
+    file.close()
+
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert names == ["web.1.log", "web.1.log.1", "web.1.log.2"]
+    kept = b"".join(unstamped(tmp_path / name) for name in ("web.1.log.2", "web.1.log.1", "web.1.log"))
+    numbers = [int(line.split()[1]) for line in kept.splitlines()]
+    assert numbers == list(range(numbers[0], 20)), "nothing is missing between the files, and the newest is there"
+
+
+def test_no_line_is_split_between_two_files(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", size=10, count=2)
+    file.write(b"first half, ")
+    file.write(b"second half\n")
+    file.write(b"next\n")
+    file.close()
+    assert unstamped(tmp_path / "log.1") == b"first half, second half\n"
+    assert unstamped(tmp_path / "log") == b"next\n"
+
+
+def test_one_file_is_enough_when_no_older_ones_are_wanted(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", size=1, count=1)
+    file.write(b"one\n")
+    file.write(b"two\n")
+    file.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+    assert unstamped(tmp_path / "log") == b"two\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full")
+def test_a_full_disk_is_said_once_and_the_stream_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "web.1.log").symlink_to("/dev/full")
+    stage = Stage(child("web", "for n in range(3000): print(n)"), logs=tmp_path)
+
+    assert stage.play() == 0
+
+    assert stage.lines("web.1") == [str(n) for n in range(3000)]
+    assert stage.text.count("web.1 is not logged any more") == 1
+    assert "No space left on device" in stage.text
+
+
+def test_a_directory_that_is_gone_is_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    logs = Logs(tmp_path / "gone", 100, 2, said.append)
+    logs.write("web.1", b"x\n")
+    logs.write("web.1", b"y\n")
+    assert len(said) == 1
