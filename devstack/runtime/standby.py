@@ -71,12 +71,15 @@ class Standby:
         self._spares: dict[str, Spare] = {}
         self._preparing: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
+        self._modules: dict[str, dict[str, None]] = {}
+        """What the runs of each process have imported besides its own code; one out of a spare tells only what that had not."""
         self._hopeless: dict[str, Launch] = {}
         """Launches that no spare could be made for."""
 
     def prepare(self, process: Process, subject: Subject) -> None:
         """Have a spare made for the next run of what has just become ready."""
         launch, name = subject.launch, process.name
+        self._modules.setdefault(name, {}).update(subject.uses.modules)
         wanted = launch.channel and not launch.shell and process.service.standby and not process.service.oneshot
         if not wanted or name in self._preparing or self._hopeless.get(name) == launch:
             return
@@ -150,7 +153,7 @@ class Standby:
             async with asyncio.timeout(PREPARED_WITHIN):
                 await _until(news, lambda: spare.over or "gate" in own.beacon or "unsafe" in own.beacon)
                 if "gate" in own.beacon:
-                    child.order(" ".join(["warm", *subject.uses.modules]))
+                    child.order(" ".join(["warm", *self._modules[name]]))
                     await _until(news, lambda: spare.over or "warmed" in own.beacon or "unsafe" in own.beacon)
         except TimeoutError:
             own.beacon["unsafe"] = {"use": "never", "why": f"it was not ready within {PREPARED_WITHIN:.0f} s"}
