@@ -5,6 +5,8 @@ Rule: every value carries its source.
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +60,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         raise DevstackError(f"{line.name} can run only once", why=why, fix=f"{line.name}=1", where=line.where)
     oneshot = own.oneshot if own.oneshot is not None else kind.oneshot or line.name in ONE_SHOTS
     ready_within, ready_source = _ready_within(own, kind, ground, source, oneshot)
-    watch, watch_source = _watch(own, reading, ground, source)
+    watch, watch_files, watch_source = _watch(own, reading, ground, source)
     reload = own.reload or _RELOADS[kind.reload, kind.role == "worker"]
     graces = ((own.grace, source("grace", "")), (settings.grace, settings.sources.get(("grace",), "")))
     grace, grace_source = next((each for each in graces if each[0] is not None), (kind.grace, kind.name))
@@ -75,6 +77,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         signal_group=kind.signal_group or not becomes_program(reading),
         oneshot=oneshot,
         watch=watch,
+        watch_files=watch_files,
         reload=reload,
         drain=own.drain if own.drain is not None or kind.role == "worker" else own.grace or kind.grace,
         standby=bool(watch) and reload != "own" and (settings.standby if own.standby is None else own.standby),
@@ -91,7 +94,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         ("ready_within", ready_within, ready_source),
         ("grace", made.grace, grace_source),
         ("stop_signal", made.stop_signal, source("stop_signal", kind.name)),
-        ("watch", watch, watch_source),
+        ("watch", (*watch, *(str(Path(*each)) for each in watch_files)), watch_source),
         ("reload", reload, source("reload", kind.name)),
         ("cwd", cwd, source("cwd", cwd_source)),
         *((f"env {name}", reading.env[name], of) for name, of in reading.sources.items() if of != "environment"),
@@ -124,26 +127,44 @@ def _ready_within(
     return kind.ready_within, kind.name
 
 
-def _watch(own: ProcessSettings, reading: Reading, ground: Ground, source: Source) -> tuple[tuple[str, ...], str]:
-    """The directories to watch. A command wrapped in a reloader wants to be restarted, whatever its kind."""
+def _watch(
+    own: ProcessSettings, reading: Reading, ground: Ground, source: Source
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], str]:
+    """The directories to watch, and patterns of files in a directory.
+
+    A command wrapped in a reloader wants to be restarted, whatever its kind.
+    """
     overall = ground.settings.watch
     default_source = ground.settings.sources.get(("watch",), reading.kind.name)
     if not ground.options.watch:
-        return (), ground.options.source("watch")
+        return (), (), ground.options.source("watch")
     if own.watch is False or (own.watch is None and overall is False):
-        return (), source("watch", default_source)
+        return (), (), source("watch", default_source)
     if own.watch is None and not reading.kind.watch and not reading.unwrapped.reloader:
-        return (), reading.kind.name
+        return (), (), reading.kind.name
+    cwd = Path(reading.simples[-1].cwd)
+    inside = cwd.is_relative_to(ground.directory)
+    usual = (str(ground.directory), *([] if inside else [str(cwd)]))
     if isinstance(own.watch, tuple):
         named, where = own.watch, source("watch", "")
     elif isinstance(overall, tuple):
         named, where = overall, default_source
     else:
-        cwd = Path(reading.simples[-1].cwd)
-        inside = cwd.is_relative_to(ground.directory)
-        return (str(ground.directory), *([] if inside else [str(cwd)])), source("watch", reading.kind.name)
-    places = [ground.directory / Path(each).expanduser() for each in named]
-    for each in places:
-        if not each.is_dir():
-            raise DevstackError(f"there is no directory {each} to watch", where=where)
-    return tuple(str(each) for each in places), where
+        return usual, (), source("watch", reading.kind.name)
+    directories: list[str] = []
+    patterns: list[tuple[str, str]] = []
+    for each in named:
+        parts = Path(each).expanduser().parts
+        first = next((index for index, part in enumerate(parts) if re.search(r"[*?[]", part)), len(parts))
+        place = ground.directory.joinpath(*parts[:first])
+        whole = ground.directory.joinpath(*parts)
+        if whole.is_dir():
+            directories.append(str(whole))
+        elif whole.is_file():
+            patterns.append((str(whole.parent), glob.escape(whole.name)))
+        elif first < len(parts) and place.is_dir():
+            patterns.append((str(place), "/".join(parts[first:])))
+        else:
+            raise DevstackError(f"there is no file or directory {whole} to watch", where=where)
+    # Whoever names files alone wants them besides the Python files.
+    return tuple(directories) or usual, tuple(patterns), where

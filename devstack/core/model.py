@@ -99,8 +99,8 @@ class Service:
     """Ours to keep the others company (an embedded Redis): the stack is over when all the others are."""
     watch: tuple[str, ...] = ()
     """Directories whose Python files restart this service when they change."""
-    watch_files: tuple[str, ...] = ()
-    """Patterns of other files that do, such as `/home/me/shop/templates/**/*.html`."""
+    watch_files: tuple[tuple[str, str], ...] = ()
+    """Other files that do: a directory, and a pattern below it such as `**/*.html`."""
     reload: str = "replace"
     """What a save does. quiesce: the old run takes no more tasks while the new one comes up beside it; overlap: it takes them until the new
     one is ready; replace: stop, then start; own: nothing, the program sees to it itself."""

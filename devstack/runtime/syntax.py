@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 LARGEST = 256 * 1024
 """Bytes of a file that is compiled: 25 ms or so."""
-TOGETHER = 0.25
+TOGETHER = 0.1
 """Seconds spent on one batch; what is left of it then is not judged."""
 MARK = "devstack-saved:"
 """Begins the names under which files are compiled, so that a filter can tell the warnings about them from all others."""

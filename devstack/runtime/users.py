@@ -8,14 +8,13 @@ Rule 3: paths are compared where they really are.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.core.health import Subject, Uses
 from devstack.core.model import Phase, Process
-from devstack.runtime.watched import PYTHON, is_inside, pattern, real_pattern
+from devstack.runtime.watched import PYTHON, Pattern, is_inside
 
 INIT = "__init__.py"
 
@@ -37,7 +36,7 @@ class Users:
         return Use(
             process,
             [self._where(each) for each in service.watch],
-            [pattern(real_pattern(os.path.join(self._root, each))) for each in service.watch_files],
+            Pattern.of(service, self._root),
             {self.real(path) for each in uses for path in each.files},
             {self.real(path) for each in uses for path in each.missing},
             self.real,
@@ -75,7 +74,7 @@ class Use:
 
     process: Process
     directories: list[str]
-    patterns: list[re.Pattern[str]]
+    patterns: list[Pattern]
     files: set[str]
     missing: set[str]
     real: Callable[[str], str]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from devstack.core.model import Stack
+from devstack.core.model import Service, Stack
 
 PYTHON = ".py"
 NEVER = {"node_modules", "__pycache__", "site-packages", "bower_components", "htmlcov", "staticfiles"}
@@ -22,29 +23,46 @@ Stamp = tuple[int, int, int]
 """mtime in ns, size and inode."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Files below a real `directory`: `**` is any number of directories, `*`, `?` and `[abc]` stay within one, `/` separates."""
+
+    directory: str
+    glob: str
+
+    def matches(self, path: str) -> bool:
+        if not is_inside(path, self.directory):
+            return False
+        parts = path[len(self.directory) :].strip(os.sep).split(os.sep)
+        return _match(parts, [each for each in self.glob.split("/") if each])
+
+    @classmethod
+    def of(cls, service: Service, root: Path) -> list[Pattern]:
+        return [cls(os.path.realpath(root / directory), glob) for directory, glob in service.watch_files]
+
+
 class Watched:
     """The directories below `roots`, and the Python files in them and whatever matches one of `patterns`. All paths are real ones."""
 
-    def __init__(self, roots: Iterable[str], patterns: Iterable[str] = ()) -> None:
+    def __init__(self, roots: Iterable[str], patterns: Iterable[Pattern] = ()) -> None:
         self.roots = set(roots)
-        self._patterns = [pattern(each) for each in patterns]
+        self._patterns = list(patterns)
         self.missing: set[str] = set()
         """Those of the roots that are not there."""
 
     @classmethod
     def of(cls, stack: Stack, root: Path) -> Watched:
         services = stack.services.values()
-        patterns = {os.path.join(root, each) for service in services for each in service.watch_files}
-        places = [os.path.join(root, each) for service in services for each in service.watch]
-        roots = {os.path.realpath(each) for each in (*places, *map(base, patterns))}
-        return cls(roots, {real_pattern(each) for each in patterns})
+        patterns = {each for service in services for each in Pattern.of(service, root)}
+        places = {os.path.realpath(root / each) for service in services for each in service.watch}
+        return cls(places | {each.directory for each in patterns}, patterns)
 
     def counts(self, path: str) -> bool:
         """Whether a file is worth a look. An editor's own files begin with a dot, a #, or (flycheck) with its name."""
         name = os.path.basename(path)
         if name.endswith(PYTHON) and not name.startswith((".", "#", "flycheck_")):
             return True
-        return any(each.fullmatch(path.replace(os.sep, "/")) for each in self._patterns)
+        return any(each.matches(path) for each in self._patterns)
 
     def leads_on(self, directory: str) -> bool:
         """Whether a directory that appeared is to be watched, or leads to one that is."""
@@ -96,28 +114,12 @@ def is_inside(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
-def base(glob: str) -> str:
-    """The directory in which the files of an absolute pattern are looked for."""
-    head = re.split(r"[*?[]", glob, maxsplit=1)[0]
-    return os.path.dirname(head) or os.sep
-
-
-def real_pattern(glob: str) -> str:
-    """The same pattern where its directory really is."""
-    directory = base(glob)
-    return os.path.realpath(directory).rstrip(os.sep) + os.sep + glob[len(directory) :].lstrip(os.sep)
-
-
-def pattern(glob: str) -> re.Pattern[str]:
-    """`**` is any number of directories, `*` and `?` stay within one; `/` separates, on all systems."""
-    words = []
-    for word in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]/]+\]|.", glob.replace(os.sep, "/"), re.DOTALL):
-        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-        if len(word) > 1 and word.startswith("["):
-            words.append("[" + word[1:].replace("!", "^", 1 if word[1] == "!" else 0).replace("\\", r"\\"))
-        else:
-            words.append(known.get(word) or re.escape(word))
-    return re.compile("".join(words), re.DOTALL)
+def _match(parts: list[str], globs: list[str]) -> bool:
+    if not globs or not parts:
+        return not parts and all(each == "**" for each in globs)
+    if globs[0] == "**":
+        return _match(parts, globs[1:]) or _match(parts[1:], globs)
+    return fnmatchcase(parts[0], globs[0]) and _match(parts[1:], globs[1:])
 
 
 def _nearest(directory: str) -> str:

@@ -543,6 +543,18 @@ def test_watching_follows_option_process_settings_kind(make: Make, tmp_path: Pat
     toml = 'watch = ["src"]\n[processes.other]\nwatch = true\n[processes.worker]\nwatch = ["lib"]\n'
     assert [each.watch for each in make({"devstack.toml": toml}).services] == [(f"{root}/lib",), (f"{root}/src",)]
     assert refused(make, {"devstack.toml": 'watch = ["nowhere"]\n'}).where == "devstack.toml:1"
+    assert refused(make, {"devstack.toml": 'watch = ["nowhere/*.html"]\n'}).where == "devstack.toml:1"
+
+
+def test_files_and_patterns_of_files_can_be_watched_besides_the_python_files(make: Make, tmp_path: Path) -> None:
+    root = str(tmp_path / "shop")
+    files = {"Procfile": "worker: celery -A shop worker\n", "src/a.py": "", "src/[1].txt": "", "prices.yaml": ""}
+    named = 'watch = ["src/**/*.html", "prices.yaml", "src/[1].txt"]\n'
+    service = make({**files, "devstack.toml": named}).services[0]
+    assert service.watch == (root,)
+    assert service.watch_files == ((f"{root}/src", "**/*.html"), (root, "prices.yaml"), (f"{root}/src", "[[]1].txt"))
+    service = make({"devstack.toml": 'watch = ["src", "*.yaml"]\n'}).services[0]
+    assert (service.watch, service.watch_files) == ((f"{root}/src",), ((root, "*.yaml"),))
 
 
 @pytest.mark.parametrize("pattern", ["*.py", "'*.py'", "py", "*.{py,html}"])
