@@ -60,8 +60,14 @@ HUP = 1
     envvar="DEVSTACK_REDIS_PERSIST",
     help="Keep the data of the Redis that devstack starts.",
 )
+@click.option(
+    "--take-over",
+    is_flag=True,
+    envvar="DEVSTACK_TAKE_OVER",
+    help="End what a killed devstack left on a port that is needed.",
+)
 @look_options
-def up(names: tuple[str, ...], **given: Any) -> None:
+def up(names: tuple[str, ...], take_over: bool, **given: Any) -> None:
     """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
     if given["ready_within"] is not None and not math.isfinite(given["ready_within"]):
         raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
@@ -74,7 +80,7 @@ def up(names: tuple[str, ...], **given: Any) -> None:
     project.make_directories()
     with _alone(project, here), _swept(project) as swept:
         here.prepare(len(processes))
-        sys.exit(asyncio.run(_run(project, here, look, processes, swept)))
+        sys.exit(asyncio.run(_run(project, here, look, processes, swept, take_over)))
 
 
 def _standard_streams() -> None:
@@ -170,7 +176,7 @@ class Session:
             self._task.cancel()
 
 
-async def _run(project: Project, here: host.Host, look: Look, processes: list[str], swept: str) -> int:
+async def _run(project: Project, here: host.Host, look: Look, processes: list[str], swept: str, take_over: bool) -> int:
     settings = project.settings
     logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
     output = Output([*processes, "redis.1"], look=look, logs=logs)
@@ -182,7 +188,7 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
             output.say(note)
         broker = await provide(project, output.say)
         with only_beat(project, here, broker):
-            code = await _supervise(project, here, session, broker)
+            code = await _supervise(project, here, session, broker, take_over)
     except asyncio.CancelledError:
         if session.code is None:
             raise
@@ -194,7 +200,9 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
     return code if session.code is None else session.code
 
 
-async def _supervise(project: Project, here: host.Host, session: Session, broker: Broker | None) -> int:
+async def _supervise(
+    project: Project, here: host.Host, session: Session, broker: Broker | None, take_over: bool
+) -> int:
     from devstack.runtime import watcher
 
     stack = Stack.of(
@@ -204,7 +212,9 @@ async def _supervise(project: Project, here: host.Host, session: Session, broker
     )
     urls = {service.name: url for service in project.services if (url := service.launch(1).url)}
     guard = here.guard(project.options.run)
-    session.supervisor = Supervisor(stack, here, session.output, guard=guard, broker=broker, urls=urls)
+    session.supervisor = Supervisor(
+        stack, here, session.output, guard=guard, broker=broker, urls=urls, take_over=take_over
+    )
     supervisor, root = session.supervisor, Path(project.directory)
     companions = []
     if project.options.watch:

@@ -66,15 +66,14 @@ def find(run: str | None = None) -> list[Orphan]:
     return sorted(found, key=lambda orphan: orphan.handle.create_time())
 
 
-def owner(pid: int) -> str | None:
-    """The name that an orphan had ("web.1"); None when this process is none."""
+def of_the_run_of(pid: int) -> list[Orphan]:
+    """All orphans of the run that this process belongs to; none when it is no orphan."""
     import psutil
 
     with contextlib.suppress(psutil.Error, OSError):
-        environment = psutil.Process(pid).environ()
-        if (marker := environment.get(MARKER)) and not _lives(marker):
-            return environment.get("DEVSTACK_PROCESS", "?")
-    return None
+        if (marker := psutil.Process(pid).environ().get(MARKER)) and not _lives(marker):
+            return find(marker)
+    return []
 
 
 def end(orphans: Iterable[Orphan]) -> list[Orphan]:

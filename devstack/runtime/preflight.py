@@ -11,19 +11,29 @@ import contextlib
 
 from devstack.core.causes import Cause
 from devstack.core.model import ProbeSpec
+from devstack.host import orphans
 from devstack.probes import ports, tcp
 
 CONNECT_WITHIN = 0.5
 
 
-async def port_taken(spec: ProbeSpec, name: str) -> Cause | None:
-    """Why `name` cannot open the port that its probe will ask on; None when the port is free or not known."""
+async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cause | None:
+    """Why `name` cannot open the port that its probe will ask on; None when the port is free or not known.
+
+    With `take_over` what a killed devstack left there is ended.
+    """
     port, host = spec.options.get("port"), str(spec.options.get("host", "127.0.0.1"))
     if spec.how not in ("tcp", "http") or not isinstance(port, int):
         return None
     if not await _answers(host, port):
         return None
     owner = await asyncio.to_thread(ports.owner_of, port)
+    if owner and owner.pid and (left := await asyncio.to_thread(orphans.of_the_run_of, owner.pid)):
+        if take_over and not await asyncio.to_thread(orphans.end, left) and not await _answers(host, port):
+            return None
+        was = next((each.process for each in left if each.pid == owner.pid), owner.program)
+        fix = "devstack up --take-over ends it, as does devstack doctor --orphans --end"
+        return Cause(f"port {port} is held by {was} (pid {owner.pid}), which a killed devstack left behind", True, fix)
     holder = f"held by {owner}" if owner else "in use"
     fix = f"stop it and run devstack again, or give {name} another port in the Procfile or with -p"
     return Cause(f"port {port} is {holder}, not ours", True, fix)

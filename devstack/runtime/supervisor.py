@@ -41,7 +41,10 @@ JITTER = 0.1
 
 
 class Supervisor:
-    """Runs one stack to its end. `urls` are where a person finds the services, shown when all are ready."""
+    """Runs one stack to its end. `urls` are where a person finds the services, shown when all are ready.
+
+    With `take_over` what a killed devstack left on a port is ended.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Supervisor:
         guard: Guard | None = None,
         broker: Broker | None = None,
         urls: Mapping[str, str] | None = None,
+        take_over: bool = False,
     ) -> None:
         self.stack = stack
         self._host = host
@@ -61,6 +65,7 @@ class Supervisor:
         """Set once a process has failed."""
         self._broker = broker
         self._urls = urls or {}
+        self._take_over = take_over
         self._inbox: deque[e.Event] = deque()
         self._deciding = False
         self._runs: dict[tuple[str, int], Run] = {}
@@ -216,7 +221,7 @@ class Supervisor:
     async def _start(self, process: Process, run: Run) -> None:
         name, number = process.name, run.subject.run
         if process.previous is None and (
-            taken := await preflight.port_taken(question(process, run), process.service.name)
+            taken := await preflight.port_taken(question(process, run), process.service.name, self._take_over)
         ):
             run.alive, run.cause = False, taken
             self.tell(e.SpawnFailed(name, number, 1, taken.why))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis_server import eventually
+from tests.support.redis_server import eventually, free_port
 from tests.support.up import Up, devstack
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
@@ -123,11 +123,36 @@ def test_doctor_ends_orphans(nasty: Path) -> None:
         assert "ended  stubborn.1" in ended.stdout
 
 
+def test_a_port_that_an_orphan_holds_is_explained_and_can_be_taken_over(tmp_path: Path) -> None:
+    port = free_port()
+    old, new = tmp_path / "old", tmp_path / "new"
+    for each in (old, new):
+        each.mkdir()
+        python = shlex.quote(sys.executable)
+        (each / "Procfile").write_text(f"web: {python} -m http.server --bind 127.0.0.1 {port}\n")
+        (each / "devstack.toml").write_text(f"[processes.web]\nprobe = {{ tcp = {port} }}\n")
+    with Up(old, "up", "--no-color") as up:
+        up.until("all ready")
+        for pid in [*guardians(up), up.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        up.ends()
+        assert up.left()
+        with Up(new, "up", "--no-color") as other:
+            other.until(rf"port {port} is held by web.1 \(pid \d+\), which a killed devstack left behind")
+            other.until("try: devstack up --take-over ends it")
+        with Up(new, "up", "--no-color", "--take-over") as taking:
+            taking.until("all ready")
+            assert not up.left()
+
+
 def guardians(up: Up) -> list[int]:
     """Its two guardians, the elder first."""
-    found = sorted(pid for pid in up.left() if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    assert len(found) == 2
-    return found
+
+    def found() -> list[int]:
+        return sorted(pid for pid in up.left() if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    eventually(lambda: len(found()) == 2, "there are no two guardians")
+    return found()
 
 
 def test_a_stranger_with_our_pid_of_yesterday_is_never_touched(tmp_path: Path) -> None:
