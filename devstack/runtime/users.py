@@ -83,9 +83,7 @@ class Use:
         """Whether the process has to know that the file at `path` appeared, changed or vanished."""
         if self.process.service.reload == "own" and self.process.phase.alive:
             return False
-        if self.process.phase is Phase.FAILED or any(
-            each.fullmatch(path.replace(os.sep, "/")) for each in self.patterns
-        ):
+        if self.process.phase is Phase.FAILED or any(each.matches(path) for each in self.patterns):
             return True
         if not self.directories or not path.endswith(PYTHON):
             return False
