@@ -30,8 +30,9 @@ OPTIONS = ("global_keyprefix", "sep", "fanout_prefix", "fanout_patterns", "prior
 POOLS = {"thread": "threads", "asynpool": "prefork"}
 
 
-def attach(say: "Callable[..., None]", signals: "Any") -> None:
-    """Connect to the signals of the module `celery.signals`; `say(type, **fields)` sends a message."""
+def attach(channel: "Any", signals: "Any") -> None:
+    """Connect to the signals of the module `celery.signals`; `channel.say(type, **fields)` sends a message."""
+    say: Callable[..., None] = channel.say
     connect(
         signals.celeryd_init, lambda sender, instance=None, **_: say("worker_starting", **starting(sender, instance))
     )

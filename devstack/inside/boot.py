@@ -9,8 +9,11 @@ Rule 2: the program sees what it would see without us. The exceptions, kept shor
   the command line that the operating system shows (`sys.argv` and `sys.orig_argv` are the program's own).
 Rule 3: import next to nothing. `socket`, `threading` and the like belong to the program, which may want to patch them first (gevent).
 
-DEVSTACK_CHANNEL is `fd:N` (one end of a socket pair) or `tcp:PORT:TOKEN` (loopback); it is taken out of the environment at once. What is
-said there are JSON objects, one a line, each with a "type"; `beacon.py` says most of them.
+DEVSTACK_CHANNEL is `fd:N` (one end of a socket pair) or `tcp:PORT:TOKEN` (loopback); it is taken out of the environment at once. What
+is said there are JSON objects, one a line, each with a "type"; `beacon.py` says most of them. What comes
+back are orders: plain lines of words.
+DEVSTACK_NODE is what sets a Celery worker's node name apart from that of an older run, DEVSTACK_LISTEN the listening sockets that an
+older run lends this one (`fd:3,fd:4`); both are taken out of the environment too.
 """
 
 pristine = dict(globals())  # What the interpreter gives the main module of a script, in this version.
@@ -20,7 +23,12 @@ import os  # noqa: E402
 import sys  # noqa: E402
 
 MAX_WAITING = 256
-HOOKED = "celery.signals"
+LONGEST_ORDER = 1 << 20
+MOST_DESCRIPTORS = 16
+HOOKS = {
+    "celery.signals": "beacon.py",
+}
+"""When the program has imported the module, our file is run, and its `attach(channel, module)` called."""
 
 
 class Channel:
@@ -35,6 +43,12 @@ class Channel:
         self.identity = self.look()
         self.pid = os.getpid()
         self.waiting = [b""][:0]
+        self.unread = b""
+        self.node = os.environ.pop("DEVSTACK_NODE", "")
+        listen = os.environ.pop("DEVSTACK_LISTEN", "")
+        self.listeners = [int(each[3:]) for each in listen.split(",") if each.startswith("fd:")]
+        for each in self.listeners:
+            os.set_inheritable(each, False)
         self.lock = _thread.allocate_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.forget)
@@ -66,6 +80,54 @@ class Channel:
                 self.send_waiting()
         except Exception:
             self.pid = -1
+
+    def say_with(self, descriptors: "list[int]", type: str, **fields: object) -> None:
+        """Hand over one message with copies of descriptors, where the line can carry any; it is sent at once or not at all."""
+        try:
+            import _socket
+
+            if sys.platform == "win32" or os.getpid() != self.pid or self.look() != self.identity:
+                return
+            self.send_waiting()
+            data = as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n"
+            packed = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
+            line = _socket.socket(fileno=self.descriptor)
+            try:
+                line.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], _socket.MSG_DONTWAIT)
+            finally:
+                line.detach()
+        except Exception:
+            pass
+
+    def receive(self, block: bool = False) -> "list[tuple[list[str], list[int]]]":
+        """The orders that have come, each as its words and the descriptors that came with it. EOFError when the supervisor is gone."""
+        import _socket
+
+        if os.getpid() != self.pid or self.look() != self.identity:
+            raise EOFError
+        line = _socket.socket(fileno=self.descriptor)
+        found: list[int] = []
+        try:
+            if sys.platform == "win32":
+                data = line.recv(LONGEST_ORDER)
+            else:
+                room = _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
+                data, extra, _, _ = line.recvmsg(LONGEST_ORDER, room, 0 if block else _socket.MSG_DONTWAIT)
+                for _, _, packed in extra:
+                    found += [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed) - 3, 4)]
+        except (BlockingIOError, InterruptedError):
+            return []
+        finally:
+            line.detach()
+        if not data:
+            raise EOFError
+        for each in found:
+            os.set_inheritable(each, False)
+        *whole, self.unread = (self.unread + data).split(b"\n")
+        orders: list[tuple[list[str], list[int]]] = [(each.decode("utf-8", "replace").split(), []) for each in whole]
+        if orders:
+            orders[-1] = (orders[-1][0], found)
+        return orders
 
     def send_waiting(self) -> None:
         while self.waiting and self.lock.acquire(False):  # Whoever holds the lock sends ours too.
@@ -154,46 +216,47 @@ def open_channel(program: str) -> "Channel | None":
 
 
 class Finder:
-    """Sees the program import `celery.signals`, and attaches the beacon once that module has run."""
+    """Sees the program import a module of HOOKS, and attaches our file once that module has run."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.seen = False
+        self.seen = {""}
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
-        if name != HOOKED or self.seen:
+        if name not in HOOKS or name in self.seen:
             return None
         try:
             for finder in sys.meta_path:
                 find = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
                 spec = find(name, path, target) if find else None
                 if spec is not None:
-                    self.watch(spec.loader)
+                    self.watch(name, spec.loader)
                     return spec
         except Exception:
             pass
         return None
 
-    def watch(self, loader: object) -> None:
+    def watch(self, name: str, loader: object) -> None:
         # On this one instance, and gone before the module runs: neither spec nor loader look any different to the program.
         run = loader.exec_module  # type: ignore[attr-defined]
 
         def exec_module(module: object) -> None:
             loader.__dict__.pop("exec_module", None)
             run(module)
-            self.attach(module)
+            self.attach(name, module)
 
         loader.exec_module = exec_module  # type: ignore[attr-defined]
 
-    def attach(self, signals: object) -> None:
+    def attach(self, name: str, module: object) -> None:
         try:
-            self.seen = True
-            path = os.path.join(os.path.dirname(THIS_FILE), "beacon.py")
+            self.seen.add(name)
+            path = os.path.join(os.path.dirname(THIS_FILE), HOOKS[name])
+            ours = "devstack.inside." + HOOKS[name][:-3]
             # Not in sys.modules: a program that looks there finds nothing of ours.
-            code = pristine["__loader__"].__class__("devstack.inside.beacon", path).get_code("devstack.inside.beacon")
-            namespace = {"__name__": "devstack.inside.beacon", "__file__": path}
+            code = pristine["__loader__"].__class__(ours, path).get_code(ours)
+            namespace = {"__name__": ours, "__file__": path}
             exec(code, namespace)
-            namespace["attach"](self.channel.say, signals)  # type: ignore[operator]
+            namespace["attach"](self.channel, module)  # type: ignore[operator]
         except Exception:
             pass
 
@@ -321,8 +384,9 @@ def start() -> None:
     if channel is not None:
         finder = Finder(channel)
         sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
-        if HOOKED in sys.modules:  # A sitecustomize may have been here.
-            finder.attach(sys.modules[HOOKED])
+        for name in HOOKS:
+            if name in sys.modules:  # A sitecustomize may have been here.
+                finder.attach(name, sys.modules[name])
     run = run_module if how == "module" else run_script
     try:
         run(what)
