@@ -124,7 +124,8 @@ class Watcher:
             stop_event=stop,
             recursive=False,
             force_polling=False,
-            ignore_permission_denied=True,
+            # True would hide all errors, a limit of the system among them (watchfiles 1.3).
+            ignore_permission_denied=False,
         )
         # It begins when this task first waits, and by then awatch has set its watches.
         comparing = asyncio.create_task(compare())
