@@ -60,12 +60,16 @@ class Users:
         """Empty when it does not tell, or not enough."""
         subject = self._subject(process.name)
         now = subject.uses if subject and subject.uses.files else None
-        if process.phase is Phase.READY:
-            if now:
-                self._ready[process.name] = now
-            return [now] if now else []
         before = self._ready.get(process.name)
-        return [each for each in (now, before) if each] if before else []
+        match process.phase:
+            case Phase.READY:
+                if now:
+                    self._ready[process.name] = now
+                return [now] if now else []
+            case Phase.FAILED:
+                return [now] if now else []
+            case _:
+                return [each for each in (now, before) if each] if before else []
 
 
 @dataclass(frozen=True, slots=True)
