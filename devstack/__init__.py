@@ -10,11 +10,11 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             text → one validated Project; where each value came from
   kinds/    redis django celery servers node web wrappers arguments
             what devstack knows about known programs
-  probes/   tcp http exec log redis celery beat control ports resp
+  probes/   tcp http exec log redis celery beat told control ports resp
             one question per file; what two of them share
   host/     posix guard guardian orphans mounts
             what differs between systems
-  runtime/  supervisor run child output logs prober channel standby voice preflight broker ask provision servers
+  runtime/  supervisor run child output logs prober channel standby voice preflight broker ask inputs provision servers
             watcher watched contents saves syntax users
             asyncio and I/O live here only
   inside/   boot beacon worker mingle ask

@@ -1,18 +1,22 @@
 """Between the project and the runtime: what the Celery lines say, so that the broker can be found and a Redis provided.
 
 Rule 1: a stack that uses neither Celery nor Redis pays nothing for any of this, see `_wanted`.
+Rule 2: when a line of the project keeps its settings from being read, nothing is guessed, see `Later`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
+import re
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devstack.config import env, places
 from devstack.config.load import Project
 from devstack.core import redis_url
 from devstack.core.health import Broker
@@ -22,6 +26,10 @@ from devstack.host import Host
 
 if TYPE_CHECKING:
     from devstack.runtime.ask import Question
+    from devstack.runtime.broker import Found
+    from devstack.runtime.inputs import State
+    from devstack.runtime.provision import Provision
+    from devstack.runtime.supervisor import Supervisor
 
 CELERY_ROLES = ("worker", "beat", "flower")
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
@@ -37,38 +45,140 @@ class CeleryLine:
     launch: Launch
 
 
-async def provide(project: Project, say: Callable[[str], None]) -> Broker | None:
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """`broker` is None for a stack that uses none, and as long as nobody can tell, which `later` is about."""
+
+    broker: Broker | None = None
+    later: Later | None = None
+
+
+async def provide(project: Project, say: Callable[[str], None]) -> Provided:
     """Find the broker, add (or replace) the Redis services of the project, and fill what its launches inject.
 
-    Gives None for a stack that uses none. DevstackError when the broker cannot be used.
+    DevstackError when the broker cannot be used.
     """
     if not wants_redis(project):
-        return None
-    redis = _redis_lines(project)
-    lines = [_celery_line(service) for service in _celery_services(project)]
+        return Provided()
+    lines, redis = _celery_lines(project), _redis_lines(project)
     wanted = None if lines or redis or project.settings.redis.url else _wanted(project)
-    from devstack.runtime.broker import Clues, Found, Origin, broker_of
-    from devstack.runtime.provision import Needs, provision
+    from devstack.runtime.broker import Found, Origin
+
+    found = Found(wanted, Origin.ENVIRONMENT) if wanted else await _find(project, lines, say)
+    # Where nobody is there to mend it, the processes shall say themselves what is wrong.
+    if found.unread and found.unread.mendable and not project.options.exit_on_failure:
+        later = Later(project, found, found.unread.why, say)
+        await _arrange(project, replace(found, unread=None), [], say, redis=redis)
+        project.add(later.stand_in.service)
+        return Provided(later=later)
+    made = await _arrange(project, found, lines, say, redis=redis)
+    if made.service:
+        project.add(made.service)
+    return Provided(made.broker)
+
+
+class Later:
+    """Provides once the project's settings can be read; until then what needs Redis waits.
+
+    Nothing is started at an address that nobody has confirmed. What is wrong becomes the reason why they wait, and the next save counts.
+    """
+
+    def __init__(self, project: Project, found: Found, why: str, say: Callable[[str], None]) -> None:
+        from devstack.runtime.provision import free_name
+        from devstack.runtime.servers import StandIn
+
+        self.stand_in = StandIn(free_name([service.name for service in project.services]), why)
+        self._project = project
+        self._seen = self._with_env_files(found.seen)
+        self._say = say
+        say(f"{why}; what needs Redis starts once it can")
+
+    async def look_again(self, supervisor: Supervisor, here: Host) -> None:
+        """After each save, until it works. Lives as long as the supervisor, for it holds beat's lock then."""
+        from devstack.core.events import RestartAsked
+        from devstack.runtime import inputs
+
+        while True:
+            await inputs.changed(self._seen)
+            self._seen = inputs.now(self._seen)
+            try:
+                if (made := await self._provide()) is None:
+                    continue
+                with only_beat(self._project, here, made.broker):
+                    supervisor.broker = made.broker
+                    self.stand_in.become(made.service)
+                    if made.service:
+                        why = "the project's settings can be read now"
+                        supervisor.tell(RestartAsked((f"{self.stand_in.service.name}.1",), why))
+                    await asyncio.Event().wait()
+            except DevstackError as error:
+                where = f"{error.where}: " if error.where else ""
+                self._still(where + error.what + "".join(f"; {each}" for each in (error.why, error.fix) if each))
+
+    async def _provide(self) -> Provision | None:
+        project = self._project
+        _read_env_files(project)
+        lines = _celery_lines(project)
+        found = await _find(project, lines, self._say)
+        self._seen = self._with_env_files({**self._seen, **found.seen})
+        if found.unread:
+            self._still(found.unread.why)
+            return None
+        redis = tuple(each for each in _redis_lines(project) if each is not self.stand_in.service)
+        return await _arrange(project, found, lines, self._say, redis=redis, running=True)
+
+    def _still(self, why: str) -> None:
+        if why != self.stand_in.why:
+            self.stand_in.why = why
+            self._say(why)
+
+    def _with_env_files(self, seen: State) -> State:
+        from devstack.runtime import inputs
+
+        files, _ = places.env_files(self._project.options, self._project.settings, self._project.directory)
+        paths = {str(path) for path, _ in files} | {str(self._project.directory)}
+        return {**inputs.now(paths), **seen}
+
+
+async def _find(project: Project, lines: list[CeleryLine], say: Callable[[str], None]) -> Found:
+    from devstack.runtime.broker import Clues, broker_of
 
     clues = Clues(
         lines=[(line.words, line.service.where) for line in lines],
         variable=lambda name: _variable(project, name),
-        question=next((q for line in lines if (q := _question(line))), None),
+        questions=_questions(lines),
         memory=project.state_dir,
         setting=project.settings.redis.url or "",
         setting_where=project.settings.sources.get(("redis", "url"), ""),
     )
-    found = Found(wanted, Origin.ENVIRONMENT) if wanted else await broker_of(clues, say)
+    return await broker_of(clues, say)
+
+
+async def _arrange(
+    project: Project,
+    found: Found,
+    celery: list[CeleryLine],
+    say: Callable[[str], None],
+    *,
+    redis: tuple[Service, ...],
+    running: bool = False,
+) -> Provision:
+    """Decide about the Redis, and have it known to the processes."""
+    from devstack.runtime.provision import Needs, provision
+
     if found.note:
         say(found.note)
+    if found.unread:
+        say(f"{found.unread.why}; once it can, run devstack up again")
     needs = Needs(
         broker=found.broker,
         origin=found.origin,
-        celery=bool(lines),
+        celery=bool(celery),
         state_dir=project.state_dir,
-        env=(lines[0].launch if lines else project.services[0].launch(1)).env,
+        env=(celery[0].launch if celery else project.services[0].launch(1)).env,
         lines=redis,
-        names=frozenset(service.name for service in project.services),
+        running=running,
+        names=frozenset(each.name for each in project.services if each.role != "redis" or each in redis),
         start=project.settings.redis.start,
         persist=project.redis_persist,
         kombu=found.kombu,
@@ -78,10 +188,16 @@ async def provide(project: Project, say: Callable[[str], None]) -> Broker | None
     for note in made.notes:
         say(note)
     project.services = [made.replaced.get(service.name, service) for service in project.services]
-    if made.service:
-        project.add(made.service)
     project.injected.update(made.inject)
-    return made.broker
+    return made
+
+
+def _read_env_files(project: Project) -> None:
+    """Somebody may have put there what the settings miss. The next launches have it."""
+    files, _ = places.env_files(project.options, project.settings, project.directory)
+    known = project.environment
+    fresh = env.read(files, known.environ, known.overrides)
+    known.files.values, known.files.sources = fresh.values, fresh.sources
 
 
 def wants_redis(project: Project) -> bool:
@@ -185,10 +301,33 @@ def _celery_line(service: Service) -> CeleryLine:
     return CeleryLine(service, (*called, *rest), tuple(words[start:boot]), launch)
 
 
-def _question(line: CeleryLine) -> Question | None:
-    if not line.python:
-        return None
+def _celery_lines(project: Project) -> list[CeleryLine]:
+    return [_celery_line(service) for service in _celery_services(project)]
+
+
+def _questions(lines: list[CeleryLine]) -> list[Question]:
+    """Each app that a line names, and last the Django settings that it would use: they are there even when the line has a wrong name."""
     from devstack.kinds.celery import app_options
     from devstack.runtime.ask import Question
 
-    return Question(line.python, tuple(app_options(line.words)), line.launch.env, line.launch.cwd)
+    able = [line for line in lines if line.python]
+    found = [Question(line.python, tuple(app_options(line.words)), line.launch.env, line.launch.cwd) for line in able]
+    for line in able[:1]:
+        if module := _django_settings(line.launch):
+            found.append(Question(line.python, ("--django", module), line.launch.env, line.launch.cwd))
+    distinct: dict[object, Question] = {}
+    for each in found:
+        # Their environments differ in PORT and the like, which decide no broker.
+        distinct.setdefault((each.python, each.words, each.cwd, each.env.get("DJANGO_SETTINGS_MODULE")), each)
+    return list(distinct.values())
+
+
+def _django_settings(launch: Launch) -> str:
+    if named := launch.env.get("DJANGO_SETTINGS_MODULE"):
+        return named
+    try:
+        program = (Path(launch.cwd) / "manage.py").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    match = re.search(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""", program)
+    return match[1] if match else ""

@@ -20,9 +20,8 @@ from devstack import host
 from devstack.cli.look import STDOUT, check_names, look_options
 from devstack.cli.look import look as look_of
 from devstack.cli.options import options, project_options
-from devstack.cli.provide import only_beat, provide
+from devstack.cli.provide import Provided, only_beat, provide
 from devstack.config.load import Project, load
-from devstack.core.health import Broker
 from devstack.core.model import Stack
 from devstack.core.names import listing
 from devstack.errors import UNREAD, DevstackError
@@ -186,9 +185,9 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
     try:
         for note in [*([swept] if swept else []), *project.notes]:
             output.say(note)
-        broker = await provide(project, output.say)
-        with only_beat(project, here, broker):
-            code = await _supervise(project, here, session, broker, take_over)
+        provided = await provide(project, output.say)
+        with only_beat(project, here, provided.broker):
+            code = await _supervise(project, here, session, provided, take_over)
     except asyncio.CancelledError:
         if session.code is None:
             raise
@@ -200,9 +199,7 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
     return code if session.code is None else session.code
 
 
-async def _supervise(
-    project: Project, here: host.Host, session: Session, broker: Broker | None, take_over: bool
-) -> int:
+async def _supervise(project: Project, here: host.Host, session: Session, provided: Provided, take_over: bool) -> int:
     from devstack.runtime import watcher
 
     stack = Stack.of(
@@ -213,10 +210,10 @@ async def _supervise(
     urls = {service.name: url for service in project.services if (url := service.launch(1).url)}
     guard = here.guard(project.options.run)
     session.supervisor = Supervisor(
-        stack, here, session.output, guard=guard, broker=broker, urls=urls, take_over=take_over
+        stack, here, session.output, guard=guard, broker=provided.broker, urls=urls, take_over=take_over
     )
     supervisor, root = session.supervisor, Path(project.directory)
-    companions = []
+    companions = [provided.later.look_again(supervisor, here)] if provided.later else []
     if project.options.watch:
         companions.append(
             watcher.watch(stack, root, supervisor.saved, session.output.say, supervisor.failure, supervisor.subject)

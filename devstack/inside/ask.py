@@ -6,7 +6,8 @@
 The app is loaded as `celery -A` loads it; without --app and --django it is the default one (celeryconfig.py). The line goes to descriptor
 N, or to standard output after MARKER; whatever the project prints meanwhile goes to standard error.
 
-Rule 1: a project that cannot be loaded is an answer too: "error" is one sentence with the file and line to look at.
+Rule 1: a project that cannot be loaded is an answer too: "error" is one sentence with the file and line to look at, "where" that place
+(when it is in the project), and "path" are the directories in which modules were looked for.
 Rule 2: the broker's URL is whole, with its password: the line is for a private pipe.
 """
 
@@ -41,8 +42,12 @@ def main() -> "NoReturn":
     answer: dict[str, Any] = {"python": ".".join(map(str, sys.version_info[:3]))}
     try:
         answer.update(settings_of(load(options)))
-    except BaseException as error:
-        answer["error"] = sentence(reason(error, options), here)
+    except BaseException as caught:
+        error = reason(caught, options)
+        answer.update(error=sentence(error, here), where=where(error, here))
+        answer["path"] = sorted({os.path.abspath(each) for each in sys.path if os.path.isdir(each or ".")})
+        # They are not among the modules, and the source of one that has been compiled before was not opened.
+        OPENED.update(os.path.abspath(path) for path, _ in lines(error))
     answer.update(versions=versions(), files=files(here))
     line = start + json.dumps(answer, default=str).encode() + b"\n"
     while line:
@@ -171,23 +176,34 @@ def keeps(value: "Any") -> bool:
 def sentence(error: BaseException, here: str) -> str:
     """`KeyError: 'SECRET_KEY' (shop/settings.py:12)`: what happened, and the project's innermost line."""
     what = str(error).strip().splitlines()
-    text = what[0] if what else ""
-    where = ""
+    text, at = what[0] if what else "", where(error, here)
     if isinstance(error, SyntaxError) and error.filename:
-        text, where = error.msg, place(error.filename, error.lineno, here)
-    else:
-        trace = error.__traceback__
-        while trace is not None:
-            found = place(trace.tb_frame.f_code.co_filename, trace.tb_lineno, here)
-            where = found or where
-            trace = trace.tb_next
+        text = error.msg
     if isinstance(error, ModuleNotFoundError) and error.name in ("celery", "django"):
         text = f"{error.name} is not installed for {sys.executable}"
-    elif isinstance(error, AttributeError) and not where:
+    elif isinstance(error, AttributeError) and not at:
         text = f"no Celery app there: {text}"  # find_app's own.
     elif not isinstance(error, (ImportError, AttributeError, ValueError)) or not text:
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return f"{text} ({where})" if where else text
+    return f"{text} ({at})" if at else text
+
+
+def where(error: BaseException, here: str) -> str:
+    """The project's innermost line that has to do with it; empty when there is none."""
+    places = [place(path, line, here) for path, line in lines(error)]
+    if isinstance(error, SyntaxError) and error.filename:
+        return places[-1]
+    return next((each for each in reversed(places) if each), "")
+
+
+def lines(error: BaseException) -> "list[tuple[str, int | None]]":
+    """The file and line of each frame, the innermost last; behind them what could not be compiled."""
+    found: list[tuple[str, int | None]] = []
+    trace = error.__traceback__
+    while trace is not None:
+        found.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    return found + ([(error.filename, error.lineno)] if isinstance(error, SyntaxError) and error.filename else [])
 
 
 def place(path: str, line: "int | None", here: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from devstack import host
 from devstack.core.secrets import mask
+from devstack.runtime import inputs
 
 ASK: Final = Path(__file__).parents[1] / "inside" / "ask.py"
 MARKER: Final = "devstack-ask:"
@@ -70,6 +71,10 @@ class Said:
     eager: bool = False
     """Tasks run in the process that sends them (task_always_eager)."""
     error: str = ""
+    where: str = ""
+    """The line of the project (`shop/settings.py:12`) that has to do with the error."""
+    seen: inputs.State = field(default_factory=dict, repr=False)
+    """What the answer came from; empty for one that is remembered."""
     remembered: bool = False
 
 
@@ -154,8 +159,18 @@ def _read(answer: Mapping[str, Any], *, remembered: bool = False) -> Said:
         kombu=(versions.get("kombu") or "") if isinstance(versions, dict) else "",
         eager=answer.get("task_always_eager") is True,
         error=mask(text("error")),
+        where=text("where"),
+        seen=_seen(answer),
         remembered=remembered,
     )
+
+
+def _seen(answer: Mapping[str, Any]) -> inputs.State:
+    """The files as they were when they were read, and the directories in which others may appear."""
+    files, path = answer.get("files"), answer.get("path")
+    read = files if isinstance(files, dict) else {}
+    looked_in = path if isinstance(path, list) else []
+    return {**inputs.now({*map(os.path.dirname, read), *map(str, looked_in)}), **read}
 
 
 def _key(question: Question) -> str:
@@ -165,8 +180,8 @@ def _key(question: Question) -> str:
         question.app,
         question.cwd,
         sorted(env.items()),
-        _state(ASK),
-        _state(Path(question.python[0])),
+        inputs.file(ASK),
+        inputs.file(Path(question.python[0])),
     ]
     return hashlib.sha256(json.dumps(asked).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -176,7 +191,7 @@ def _recall(memory: Path, key: str) -> dict[str, Any] | None:
         known = json.loads(memory.read_text("utf-8"))
         if known["key"] != key or not 0 <= time.time() - known["at"] < _AT_MOST:
             return None
-        if any(_state(Path(path)) != state for path, state in known["seen"].items()):
+        if any(inputs.file(Path(path)) != state for path, state in known["seen"].items()):
             return None
         answer = known["answer"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -189,7 +204,7 @@ def _remember(memory: Path, key: str, answer: Mapping[str, Any], began: int) -> 
     if not isinstance(files, dict) or not files or _holds_secret(answer):
         memory.unlink(missing_ok=True)
         return
-    directories = {path: _state(Path(path)) for path in map(os.path.dirname, files)}
+    directories = {path: inputs.file(Path(path)) for path in map(os.path.dirname, files)}
     if any(state[0] >= began for state in files.values()) or None in directories.values():
         return  # Changed while it was read.
     kept = {name: value for name, value in answer.items() if name != "files"}
@@ -199,15 +214,6 @@ def _remember(memory: Path, key: str, answer: Mapping[str, Any], began: int) -> 
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             json.dump({"key": key, "at": time.time(), "seen": {**files, **directories}, "answer": kept}, file)
         fresh.replace(memory)
-
-
-def _state(path: Path) -> list[int] | None:
-    """[mtime in ns, size]; a directory's size says nothing."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_mtime_ns, -1 if path.is_dir() else found.st_size]
 
 
 def _holds_secret(answer: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from devstack.core.health import Broker
 from devstack.kinds.arguments import option
 from devstack.kinds.celery import app_options
 from devstack.runtime.ask import Question, Said, ask
+from devstack.runtime.inputs import State
 
 BROKER_VARIABLE: Final = "CELERY_BROKER_URL"
 BACKEND_VARIABLE: Final = "CELERY_RESULT_BACKEND"
@@ -39,26 +40,39 @@ class Origin(StrEnum):
 class Clues:
     """Where to look. `lines` are the words of each Celery command with their place; `variable` gives a value and its source.
 
-    `question` is None when no Celery app is named anywhere. `memory` is the state directory.
+    `questions` are asked until one can be answered; there is none when no Celery app is named anywhere. `memory` is the state directory.
     """
 
     lines: Sequence[tuple[Sequence[str], str]]
     variable: Callable[[str], tuple[str, str] | None]
-    question: Question | None
+    questions: Sequence[Question]
     memory: Path
     setting: str = ""
     setting_where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """The settings could not be read. `mendable`: a line of the project's own is at fault, and not, say, the name in the Procfile."""
+
+    why: str
+    mendable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """`broker.url` is empty for NOWHERE and UNKNOWN. `note` says what is wrong or odd, `kombu` is the project's version if it told."""
+    """`broker.url` is empty for NOWHERE and UNKNOWN. `note` says what is odd, `kombu` is the project's version if it told.
+
+    While nothing of `seen` changes, the project would say the same again.
+    """
 
     broker: Broker
     origin: Origin
     note: str = ""
     kombu: str = ""
     remembered: bool = False
+    unread: Unread | None = None
+    seen: State = field(default_factory=dict)
 
 
 async def broker_of(clues: Clues, say: Callable[[str], None]) -> Found:
@@ -73,20 +87,30 @@ async def broker_of(clues: Clues, say: Callable[[str], None]) -> Found:
         url, where = named
         if url:
             return Found(Broker(url, where, backend), Origin.ENVIRONMENT)
-    if clues.question is None:
+    if not clues.questions:
         return Found(Broker("", "", backend), Origin.UNKNOWN if clues.lines else Origin.NOWHERE)
-    if url := clues.question.env.get(BROKER_VARIABLE, ""):
+    if url := next((url for each in clues.questions if (url := each.env.get(BROKER_VARIABLE, ""))), ""):
         return Found(Broker(url, "command line", backend), Origin.ENVIRONMENT)
-    said, _ = await asyncio.gather(ask(clues.question, clues.memory / MEMORY, say), asyncio.to_thread(_warm_up))
-    return _of_project(said, clues.question)
+    found, _ = await asyncio.gather(_ask(clues, say), asyncio.to_thread(_warm_up))
+    return found
 
 
-def _of_project(said: Said, question: Question) -> Found:
-    if said.error:
-        note = (
-            f"the Celery settings of {question.app} could not be read: {said.error}; once it can, run devstack up again"
-        )
-        return Found(Broker("", "", said.result_backend), Origin.UNKNOWN, note)
+async def _ask(clues: Clues, say: Callable[[str], None]) -> Found:
+    failed: list[tuple[Question, Said]] = []
+    for question in clues.questions:
+        said = await ask(question, clues.memory / MEMORY, say)
+        if said.error:
+            failed.append((question, said))
+        elif said.broker_url or not any(each.where for _, each in failed):
+            # Where a line of the project is at fault, another part of it that names no broker proves nothing.
+            return _of_project(said, question, failed)
+    question, said = next((each for each in failed if each[1].where), failed[0])
+    why = f"{_of(question)} could not be read: {said.error}"
+    seen = {path: state for _, each in failed for path, state in each.seen.items()}
+    return Found(Broker("", ""), Origin.UNKNOWN, unread=Unread(why, bool(said.where)), seen=seen)
+
+
+def _of_project(said: Said, question: Question, failed: Sequence[tuple[Question, Said]]) -> Found:
     broker = Broker(
         said.broker_url,
         f"settings of {said.app or question.app}",
@@ -94,9 +118,17 @@ def _of_project(said: Said, question: Question) -> Found:
         said.transport_options,
         said.control_exchange,
     )
+    notes = [f"{_of(each)} could not be read: {why.error}; those of {question.app} count" for each, why in failed]
+    if said.eager:
+        notes.append(
+            f"tasks run inside the web process (CELERY_TASK_ALWAYS_EAGER, {broker.source}): .delay() never reaches the worker"
+        )
     origin = Origin.PROJECT if broker.url else Origin.NOWHERE
-    eager = f"tasks run inside the web process (CELERY_TASK_ALWAYS_EAGER, {broker.source}): .delay() never reaches the worker"
-    return Found(broker, origin, eager if said.eager else "", said.kombu, said.remembered)
+    return Found(broker, origin, "\n".join(notes), said.kombu, said.remembered, seen=said.seen)
+
+
+def _of(question: Question) -> str:
+    return f"the Celery settings of {question.app}"
 
 
 def _warm_up() -> None:

@@ -17,7 +17,7 @@ import re
 import shlex
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -45,8 +45,8 @@ _SCHEME: Final = re.compile(r"\s*[A-Za-z][\w.+-]*://")
 class Needs:
     """What the stack needs. `env` is what the children get (the venv on PATH), `names` are all processes that are to run.
 
-    `celery`: something here uses a broker. `lines`: the Procfile's own Redis servers (role "redis"). `kombu`: the project's version of
-    it, if known.
+    `celery`: something here uses a broker. `lines`: the Procfile's own Redis servers (role "redis"), which may be `running` already.
+    `kombu`: the project's version of it, if known.
     """
 
     broker: Broker
@@ -55,6 +55,7 @@ class Needs:
     state_dir: Path
     env: Mapping[str, str]
     lines: tuple[Service, ...] = ()
+    running: bool = False
     names: frozenset[str] = frozenset()
     start: bool = True
     persist: bool = False
@@ -110,7 +111,7 @@ async def _broker(text: str, url: RedisUrl, needs: Needs, made: Provision, say: 
     if not url.local:
         say(f"asking the Redis at {url.place}")
     verdict = await _classify(text, url)
-    name, made.broker = _free_name(needs.names), replace(made.broker, url=text)
+    name, made.broker = free_name(needs.names), replace(made.broker, url=text)
     if not url.local:
         made.notes.append(_about(url, verdict))
         made.service = servers.outside(name, text, needs.env) if _serves(verdict, needs) else None
@@ -141,6 +142,8 @@ async def _broker(text: str, url: RedisUrl, needs: Needs, made: Provision, say: 
 
 async def _line(line: Service, text: str, url: RedisUrl, needs: Needs, made: Provision) -> bool:
     """A Redis in the Procfile: is it needed, and can it be started? Says whether devstack's own takes its place."""
+    if needs.running:
+        return False
     verdict = await _classify(text, url)
     if _serves(verdict, needs):
         made.replaced[line.name] = replace(servers.outside(line.name, text, needs.env), needs=line.needs)
@@ -322,7 +325,8 @@ def _promised(names: frozenset[str]) -> str:
     return next((name for name in sorted(names) if name.lower() in ("redis", "valkey", "redis-server")), "")
 
 
-def _free_name(names: frozenset[str]) -> str:
+def free_name(names: Collection[str]) -> str:
+    """For a Redis that devstack adds to processes with these names."""
     others = (f"{NAME}-broker{n or ''}" for n in itertools.count())
     return next(name for name in itertools.chain([NAME], others) if name not in names)
 

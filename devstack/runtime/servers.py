@@ -12,9 +12,10 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from devstack.core.health import Answer, Health
 from devstack.core.model import Launch, ProbeSpec, Service
 from devstack.core.redis_url import RedisUrl
 from devstack.errors import DevstackError
@@ -106,6 +107,34 @@ def outside(name: str, url: str, env: Mapping[str, str]) -> Service:
         where="devstack",
         launch=lambda n: launch,
     )
+
+
+class StandIn:
+    """Holds the place of a Redis that is not known yet: those that need it wait, and `why` tells them for what.
+
+    After `become` its next start is that of the service it was given; None for a stack that turned out to need none of ours.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        self.why = why
+        self._health = Health.NOT_YET
+        probe = ProbeSpec("told", {"answer": lambda: Answer(self._health, self.why)}, every=kind.EVERY)
+        self._launch = Launch(argv=(), env={}, cwd=".", probe=probe)
+        self.service = Service(
+            name=name,
+            kind="redis",
+            role="redis",
+            probe=ProbeSpec("redis", every=kind.EVERY),
+            auxiliary=True,
+            where="devstack",
+            launch=lambda n: self._launch,
+        )
+
+    def become(self, service: Service | None) -> None:
+        if service:
+            self._launch = replace(service.launch(1), probe=service.probe)
+        else:
+            self._health, self.why = Health.READY, "nothing to wait for"
 
 
 def none_here(place: str, passed: tuple[str, ...], system: str) -> DevstackError:

@@ -63,7 +63,8 @@ class Supervisor:
         self._guard = guard
         self.failure = asyncio.Event()
         """Set once a process has failed."""
-        self._broker = broker
+        self.broker = broker
+        """What the next runs are told."""
         self._urls = urls or {}
         self._take_over = take_over
         self._inbox: deque[e.Event] = deque()
@@ -194,7 +195,7 @@ class Supervisor:
             why = f"{error.what}: {error.why}" if error.why else error.what
             self.tell(e.SpawnFailed(process.name, number, 127, why))
             return
-        subject = Subject(process.name, number, None, launch, time.monotonic(), self._broker)
+        subject = Subject(process.name, number, None, launch, time.monotonic(), self.broker)
         run = Run(subject)
         run.exited = lambda code: self._exited(process, run, code)
         run.child = Child(

@@ -39,7 +39,7 @@ def provided(tmp_path: Path) -> Provide:
         here = {"PATH": path, "DEVSTACK_STATE_DIR": str(tmp_path / "state"), **(environ or {})}
         project = load(replace(Options(environ=here, current=directory), **options))
         said: list[str] = []
-        return project, asyncio.run(provide(project, said.append)), said
+        return project, asyncio.run(provide(project, said.append)).broker, said
 
     return provide_for
 

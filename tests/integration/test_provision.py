@@ -503,7 +503,7 @@ class Shop:
         def named(name: str) -> tuple[str, str] | None:
             return (value, ".env:3") if (value := (variables or {}).get(name)) else None
 
-        clues = Clues([(words.split(), "Procfile:2")], named, question, self.memory, **more)
+        clues = Clues([(words.split(), "Procfile:2")], named, [question], self.memory, **more)
         return asyncio.run(broker_of(clues, nothing))
 
 
@@ -535,8 +535,10 @@ def test_a_project_that_cannot_be_imported_is_unknown_with_the_reason(tmp_path: 
     shop = Shop(tmp_path, "raise RuntimeError('SECRET_KEY is missing')")
     found = shop.find()
     assert (found.broker.url, found.origin) == ("", Origin.UNKNOWN)
-    assert "the Celery settings of shop could not be read: " in found.note
-    assert "SECRET_KEY is missing (shop/celery.py:" in found.note
+    assert found.unread
+    assert found.unread.mendable
+    assert "the Celery settings of shop could not be read: " in found.unread.why
+    assert "SECRET_KEY is missing (shop/celery.py:" in found.unread.why
     shop.find()
     assert not (shop.memory / "celery-settings.json").exists()
 
@@ -547,9 +549,10 @@ def test_the_reason_why_a_project_cannot_be_imported_names_no_password(tmp_path:
         f"import os, sys; sys.stderr.write('{'x' * 282} redis://:hidden@db:6379/0'); sys.stderr.flush(); os._exit(1)",
         "import os, sys; sys.stderr.write('no redis://:hidden@db:6379/0\\n'); sys.stderr.flush(); os._exit(1)",
     ):
-        note = Shop(tmp_path / f"{hash(code)}", code).find().note
-        assert "redis://:" in note
-        assert "hidden" not in note
+        unread = Shop(tmp_path / f"{hash(code)}", code).find().unread
+        assert unread
+        assert "redis://:" in unread.why
+        assert "hidden" not in unread.why
 
 
 def test_tasks_that_never_reach_the_worker_get_a_word_each_time(tmp_path: Path) -> None:
@@ -560,7 +563,7 @@ def test_tasks_that_never_reach_the_worker_get_a_word_each_time(tmp_path: Path) 
 
 
 def test_without_an_app_nothing_is_asked(tmp_path: Path) -> None:
-    clues = Clues([(["celery", "worker"], "Procfile:1")], lambda name: None, None, tmp_path)
+    clues = Clues([(["celery", "worker"], "Procfile:1")], lambda name: None, [], tmp_path)
     assert asyncio.run(broker_of(clues, nothing)).origin is Origin.UNKNOWN
     assert asyncio.run(broker_of(replace(clues, lines=[]), nothing)).origin is Origin.NOWHERE
 
