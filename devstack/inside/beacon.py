@@ -8,7 +8,7 @@ Rule 2: nothing is asked of a broker or a database, and nothing is imported that
 Messages (type: fields), each when the signal of Celery comes:
   worker_starting: pid, node, and the fields about the broker as below. The app is loaded, the broker is next (celeryd_init).
   worker_ready: pid, node, pool, concurrency, queues, broker (password masked), has_password, virtual_host, control_exchange,
-    transport_options, remote_control. It consumes.
+    transport_options, remote_control, beside (whether a second one with these options may run at the same time), why (not). It consumes.
   heartbeat: active, processed. Every 2 s while connected.
   worker_leaving: node, how ("warm", "cold"). A shutdown was asked for.
   beat_ready: pid, scheduler. Beat is about to tick.
@@ -34,7 +34,8 @@ def attach(channel: "Any", signals: "Any") -> None:
     """Connect to the signals of the module `celery.signals`; `channel.say(type, **fields)` sends a message."""
     say: Callable[..., None] = channel.say
     connect(
-        signals.celeryd_init, lambda sender, instance=None, **_: say("worker_starting", **starting(sender, instance))
+        signals.celeryd_init,
+        lambda sender, instance=None, **_: say("worker_starting", **starting(sender, instance, channel.node)),
     )
     connect(signals.worker_ready, lambda sender, **_: say("worker_ready", **worker(sender)))
     connect(signals.heartbeat_sent, lambda **_: say("heartbeat", **load()))
@@ -53,11 +54,36 @@ def connect(signal: "Any", receive: "Callable[..., None]") -> None:
     signal.connect(receiver, weak=False)
 
 
-def starting(node: object, controller: "Any") -> "dict[str, Any]":
+def starting(node: object, controller: "Any", suffix: str) -> "dict[str, Any]":
+    if suffix:
+        node = rename(controller, suffix)
     said = {"pid": os.getpid(), "node": str(node)}
     with suppress(Exception):
         said.update(broker(controller.app, controller.app.connection_for_read()))
     return said
+
+
+def rename(controller: "Any", suffix: str) -> str:
+    """`worker.1@host` → `worker.1-b@host`: two workers of one name would not tell their control commands and heartbeats apart."""
+    name, at, host = controller.hostname.partition("@")
+    controller.hostname = f"{name}-{suffix}{at}{host}"
+    told: Any = sys.modules["celery.app.trace"]
+    if told._localized:  # What tasks see as their request's hostname; Celery has set it just before this signal.
+        told._localized[1] = controller.hostname
+    return str(controller.hostname)
+
+
+def alone(controller: "Any") -> "str | None":
+    """Why a second worker with the same options must not run at the same time, or None."""
+    if controller.pidfile:
+        return "its pid file (--pidfile) allows one worker at a time"
+    if controller.statedb:
+        return "its state file (--statedb) cannot be shared"
+    if controller.beat:
+        return "it contains beat (-B), and two would send every periodic task twice"
+    if controller.app.conf.worker_direct:
+        return "its direct queue (worker_direct) is named after the node"
+    return None
 
 
 def worker(consumer: "Any") -> "dict[str, Any]":
@@ -69,6 +95,8 @@ def worker(consumer: "Any") -> "dict[str, Any]":
         concurrency=lambda: consumer.controller.concurrency,
         queues=lambda: list(app.amqp.queues.consume_from),
         remote_control=lambda: bool(app.conf.worker_enable_remote_control),
+        beside=lambda: alone(consumer.controller) is None,
+        why=lambda: alone(consumer.controller),
     )
 
 

@@ -27,6 +27,8 @@ LONGEST_ORDER = 1 << 20
 MOST_DESCRIPTORS = 16
 HOOKS = {
     "celery.signals": "beacon.py",
+    "celery.apps.worker": "worker.py",
+    "celery.worker.consumer.mingle": "mingle.py",
 }
 """When the program has imported the module, our file is run, and its `attach(channel, module)` called."""
 

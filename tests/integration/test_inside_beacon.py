@@ -131,7 +131,7 @@ def test_a_receiver_that_meets_strange_things_says_less_and_never_raises() -> No
         after_task_publish = Signal(name="f")
 
     said: list[tuple[str, dict[str, object]]] = []
-    beacon.attach(SimpleNamespace(say=lambda kind, **fields: said.append((kind, fields))), Signals)
+    beacon.attach(SimpleNamespace(node="", say=lambda kind, **fields: said.append((kind, fields))), Signals)
     Signals.celeryd_init.send(sender="w@h", instance=object())
     assert said == [("worker_starting", {"pid": os.getpid(), "node": "w@h"})]
     for signal_ in (Signals.worker_ready, Signals.beat_init):

@@ -105,6 +105,13 @@ class Booted:
         assert found, f"no {kind} within {within} s; messages {self.messages}; output:\n{self.output().decode()}"
         return found[0]
 
+    def said(self, kind: str) -> list[dict[str, object]]:
+        return [message for message in list(self.messages) if message["type"] == kind]
+
+    def order(self, words: str) -> None:
+        """Send an order to the child."""
+        self._line.sendall(words.encode() + b"\n")
+
     def end_of_line(self, within: float = 30) -> None:
         with self._news:
             assert self._news.wait_for(lambda: self.ended, within), "the channel is still open"
