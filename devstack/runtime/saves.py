@@ -4,7 +4,8 @@ Rule 1: the same contents are no change.
 Rule 2: a process is told of everything that changed since it was last told, and only once all of it compiles.
 Rule 3: what is as it was when it was last told of is told of no more.
 Rule 4: a file that a process writes at each start is told of no more once that is proven (core/echoes).
-Rule 5: code is only judged for processes whose Python has our version; others find out by themselves, and the old one stays meanwhile.
+Rule 5: code is only judged for processes that use it for sure, and whose Python has our version. Others find out by themselves, and the old
+one stays meanwhile.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Saves:
         changes = [*self._without_echoes(found), *self._calm()]
         users = {process.name: self._users.of(process) for process in self._stack.processes.values()}
         restored = self._note(changes, users.values())
-        ours = {name for name in users if self._speaks_our_python(name)}
+        ours = {name for name, use in users.items() if use.tells and self._speaks_our_python(name)}
         await self._compile(changes, ours)
         told = self._decide(users, ours, saved={change.path for change in changes})
         if restored and not told and not self._waiting:

@@ -43,10 +43,13 @@ class Users:
         )
 
     def real(self, path: str) -> str:
-        """Where `path` really is, remembered: a process uses hundreds of files."""
+        """Where `path` really is, remembered: a process uses hundreds of files, in few directories."""
         real = self._real.get(path)
         if real is None:
-            real = self._real[path] = os.path.realpath(path)
+            directory, name = os.path.split(path)
+            plain = name not in ("", ".", "..") and not os.path.islink(path)
+            real = os.path.join(self.real(directory), name) if plain else os.path.realpath(path)
+            real = self._real[path] = os.path.normcase(real)
         return real
 
     def forget_links(self) -> None:
@@ -96,6 +99,11 @@ class Use:
             return any(is_inside(real, each) for each in self.directories)
         return self.imported(path) or self._precedes(real) or self._missed(real)
 
+    @property
+    def tells(self) -> bool:
+        """Whether it is known what it imports."""
+        return bool(self.files)
+
     def imported(self, path: str) -> bool:
         """Whether it tells that it has imported the file."""
         return self.real(path) in self.files
@@ -126,5 +134,8 @@ def shown(files: Iterable[str], root: Path) -> str:
 
 def relative(path: str, root: Path) -> str:
     """As a person would name it from the project's directory."""
-    real = os.path.realpath(root)
-    return os.path.relpath(path, real)
+    try:
+        name = os.path.relpath(path, os.path.realpath(root))
+    except ValueError:  # on another drive
+        name = path
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)

@@ -251,11 +251,20 @@ def test_what_cannot_be_judged_is_left_to_the_new_process(tmp_path: Path) -> Non
     watching(tmp_path, script)
 
 
-def test_another_python_judges_for_itself(tmp_path: Path) -> None:
+def test_another_python_judges_for_itself_and_who_does_not_tell_may_not_use_it_at_all(tmp_path: Path) -> None:
     async def script(watched: Watching) -> None:
         watched.uses("worker.1", ["tasks.py"], python="3.8.20")
         watched.save("tasks.py", "x = ")
         assert await told(watched) == [(("worker.1",), "tasks.py")]
+        watched.uses("worker.1", [])
+        watched.save("tasks.py", "y = ")
+        assert await told(watched) == [(("worker.1",), "tasks.py")]
+
+
+def test_a_name_with_control_characters_is_shown_without_them(tmp_path: Path) -> None:
+    async def script(watched: Watching) -> None:
+        watched.save("a\x1b[2J\n.py", "x = 1")
+        assert await told(watched) == [(("worker.1",), "a\ufffd[2J\ufffd.py")]
 
     watching(tmp_path, script)
 
