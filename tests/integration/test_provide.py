@@ -12,16 +12,42 @@ from typing import Any
 
 import pytest
 
-from devstack.cli.provide import provide
+from devstack import host
+from devstack.cli.provide import Later, only_beat, provide
 from devstack.config.load import Project, load
 from devstack.config.options import Options
-from devstack.core.health import Broker
+from devstack.core import events as e
+from devstack.core.health import Answer, Broker, Health
+from devstack.core.model import Launch
 from devstack.errors import DevstackError
+from devstack.probes import told
+from devstack.runtime import inputs
 from tests.support.redis_server import free_port, redis_server
 
 CELERY = "web: python manage.py runserver\nworker: celery -A shop worker\n"
 HIDDEN = "web: python manage.py runserver\nworker: ./start-worker.sh\n"
 Provide = Callable[..., tuple[Project, Broker | None, list[str]]]
+
+
+def loaded(place: Path, files: dict[str, str], environ: dict[str, str] | None = None, **options: Any) -> Project:
+    directory = place / "project"
+    directory.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (directory / name).write_text(content)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    here = {"PATH": path, "DEVSTACK_STATE_DIR": str(place / "state"), **(environ or {})}
+    project = load(replace(Options(environ=here, current=directory), **options))
+    project.make_directories()
+    return project
+
+
+def unread(place: Path, files: dict[str, str]) -> tuple[Project, Supervised, list[str]]:
+    """Provides for a project of which a line keeps the settings from being read."""
+    project, said = loaded(place, files), list[str]()
+    provided = asyncio.run(provide(project, said.append))
+    assert provided.broker is None
+    assert provided.later
+    return project, Supervised(provided.later), said
 
 
 @pytest.fixture
@@ -31,17 +57,45 @@ def provided(tmp_path: Path) -> Provide:
     def provide_for(
         files: dict[str, str], /, environ: dict[str, str] | None = None, **options: Any
     ) -> tuple[Project, Broker | None, list[str]]:
-        directory = tmp_path / "project"
-        directory.mkdir(exist_ok=True)
-        for name, content in files.items():
-            (directory / name).write_text(content)
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        here = {"PATH": path, "DEVSTACK_STATE_DIR": str(tmp_path / "state"), **(environ or {})}
-        project = load(replace(Options(environ=here, current=directory), **options))
-        said: list[str] = []
+        project, said = loaded(tmp_path, files, environ, **options), list[str]()
         return project, asyncio.run(provide(project, said.append)).broker, said
 
     return provide_for
+
+
+class Supervised:
+    """What `Later` tells a supervisor, and what the process in the place of Redis answers meanwhile."""
+
+    def __init__(self, later: Later) -> None:
+        self.later = later
+        self.broker: Broker | None = None
+        self.told: list[e.Event] = []
+
+    def tell(self, event: e.Event) -> None:
+        self.told.append(event)
+
+    @property
+    def launch(self) -> Launch:
+        return self.later.stand_in.service.launch(1)
+
+    async def answer(self) -> Answer:
+        probe = self.launch.probe
+        assert probe
+        assert probe.how == "told"
+        return await told.ask(None, **probe.options)  # type: ignore[arg-type]
+
+    async def mended(self, edit: Callable[[], object], until: Callable[[], object]) -> None:
+        """Look again, while somebody edits, until something is so."""
+        task = asyncio.create_task(self.later.look_again(self, host.here()))  # type: ignore[arg-type]
+        edit()
+        try:
+            async with asyncio.timeout(20):
+                while not until():
+                    assert not task.done(), task.exception()
+                    await asyncio.sleep(0.02)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def added(project: Project) -> dict[str, tuple[str, ...]]:
@@ -145,3 +199,167 @@ def test_a_redis_line_saves_outside_of_the_project_and_says_so_once(provided: Pr
     assert directory.is_dir()
     assert directory.is_relative_to(tmp_path / "state")
     assert [str(directory) in note for note in project.notes] == [True]
+
+
+# Settings that cannot be read
+
+APP = "from celery import Celery\napp = Celery('shop', {})\n"
+WORKER = "web: python manage.py runserver\nworker: celery -A shop worker\n"
+
+
+def test_what_needs_redis_waits_while_the_settings_cannot_be_read_and_then_gets_the_right_one(tmp_path: Path) -> None:
+    broker = url()
+    project, supervised, said = unread(tmp_path, {"Procfile": WORKER, "shop.py": "app = (\n"})
+    why = "the Celery settings of shop could not be read: SyntaxError: '(' was never closed (shop.py:1)"
+    assert added(project) == {"redis": (), "web": ("redis",), "worker": ("redis",)}
+    assert said == [f"{why}; what needs Redis starts once it can"]
+    shop = project.directory / "shop.py"
+
+    async def history() -> None:
+        assert await supervised.answer() == Answer(Health.NOT_YET, why)
+        await supervised.mended(lambda: shop.write_text("import json\njson.x\n"), lambda: len(said) > 1)
+        assert said[1].endswith("(shop.py:2)")
+        assert await supervised.answer() == Answer(Health.NOT_YET, said[1])
+        await supervised.mended(lambda: shop.write_text(APP.format(f"broker={broker!r}")), lambda: supervised.told)
+
+    asyncio.run(history())
+    assert supervised.broker
+    assert (supervised.broker.url, supervised.broker.ours) == (broker, True)
+    assert supervised.told == [e.RestartAsked(("redis.1",), "the project's settings can be read now")]
+    assert (supervised.launch.argv[1], supervised.launch.probe and supervised.launch.probe.how) == ("-", "redis")
+    assert project.injected == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "mend"),
+    [
+        ("import os\nos.environ['KEY']\n", (".env", "KEY=1\n")),
+        ("import helpers\n", ("helpers.py", "")),
+        ("with open('key.txt') as file:\n    int(file.read())\n", ("key.txt", "1")),
+    ],
+)
+def test_whatever_the_settings_come_from_counts_when_it_is_saved(
+    tmp_path: Path, broken: str, mend: tuple[str, str]
+) -> None:
+    files = {"Procfile": WORKER, "shop.py": broken + APP.format(f"broker={url()!r}"), "key.txt": "?"}
+    project, supervised, _ = unread(tmp_path, files)
+    name, text = mend
+    asyncio.run(supervised.mended(lambda: (project.directory / name).write_text(text), lambda: supervised.told))
+
+
+def test_a_file_that_decides_nothing_asks_nobody(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    shop = f"with open({str(count)!r}, 'a') as file:\n    file.write('x')\n1 / 0\n"
+    project, supervised, _ = unread(tmp_path, {"Procfile": WORKER, "shop.py": shop})
+    asked = len(count.read_text())
+
+    def edit() -> None:
+        (project.directory / "db.sqlite3-journal").touch()
+        (project.directory / "shop.py").write_text(shop)
+
+    asyncio.run(supervised.mended(edit, lambda: len(count.read_text()) > asked))
+    before = count.read_text()
+    journal = project.directory / "other.log"
+    seen = inputs.now([str(project.directory)])
+    journal.touch()
+    assert inputs.now([str(project.directory)]) == seen
+    assert before == "x" * (asked + 1)
+
+
+def test_a_project_that_names_no_broker_in_the_end_gets_the_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = url()
+    monkeypatch.setattr("devstack.core.redis_url.DEFAULT", default)
+    project, supervised, _ = unread(tmp_path, {"Procfile": WORKER, "shop.py": "app = (\n"})
+    shop = project.directory / "shop.py"
+    asyncio.run(supervised.mended(lambda: shop.write_text(APP.format("")), lambda: supervised.told))
+    assert project.injected == {"CELERY_BROKER_URL": default, "CELERY_RESULT_BACKEND": default}
+    worker = next(each for each in project.services if each.name == "worker")
+    assert worker.launch(1).env["CELERY_BROKER_URL"] == default
+
+
+def test_another_broker_opens_the_gate_and_starts_nothing(tmp_path: Path) -> None:
+    project, supervised, said = unread(tmp_path, {"Procfile": WORKER, "shop.py": "app = (\n"})
+    shop = APP.format("broker='amqp://broker.example.com//'")
+    edit = project.directory / "shop.py"
+    asyncio.run(supervised.mended(lambda: edit.write_text(shop), lambda: supervised.broker))
+    assert asyncio.run(supervised.answer()).health is Health.READY
+    assert supervised.told == []
+    assert said[-1] == "the broker is amqp (settings of shop): devstack neither starts nor watches it"
+
+
+def test_a_redis_of_the_procfile_starts_at_once_and_serves_the_broker_once_that_is_known(tmp_path: Path) -> None:
+    port = free_port()
+    files = {"Procfile": f"redis: redis-server --port {port}\n{WORKER}", "shop.py": "app = (\n"}
+    project, supervised, said = unread(tmp_path, files)
+    assert added(project)["worker"] == ("redis-broker", "redis")
+    shop, text = project.directory / "shop.py", APP.format(f"broker='redis://127.0.0.1:{port}/0'")
+    asyncio.run(supervised.mended(lambda: shop.write_text(text), lambda: supervised.broker))
+    assert asyncio.run(supervised.answer()).health is Health.READY
+    assert len(said) == 1
+
+
+def test_an_address_that_cannot_be_used_is_a_reason_to_wait_on(tmp_path: Path) -> None:
+    project, supervised, said = unread(tmp_path, {"Procfile": WORKER, "shop.py": "app = (\n"})
+    shop, broker = project.directory / "shop.py", url()
+
+    async def history() -> None:
+        wrong = APP.format("broker='127.0.0.1:6379'")
+        await supervised.mended(lambda: shop.write_text(wrong), lambda: len(said) > 1)
+        assert said[1].startswith("settings of shop: the address of the broker has no scheme; ")
+        assert (await supervised.answer()).health is Health.NOT_YET
+        right = APP.format(f"broker={broker!r}")
+        await supervised.mended(lambda: shop.write_text(right), lambda: supervised.told)
+
+    asyncio.run(history())
+
+
+def test_another_beat_is_a_reason_to_wait_on(tmp_path: Path) -> None:
+    broker = url()
+    files = {"Procfile": WORKER + "beat: celery -A shop beat\n", "shop.py": "app = (\n"}
+    project, supervised, said = unread(tmp_path, files)
+    with only_beat(project, host.here(), Broker(broker, "")):
+        shop, text = project.directory / "shop.py", APP.format(f"broker={broker!r}")
+        asyncio.run(supervised.mended(lambda: shop.write_text(text), lambda: "another beat runs" in said[-1]))
+    assert asyncio.run(supervised.answer()).health is Health.NOT_YET
+
+
+def test_where_nobody_is_there_to_mend_it_the_processes_start_and_say_it_themselves(
+    provided: Provide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = url()
+    monkeypatch.setattr("devstack.core.redis_url.DEFAULT", default)
+    _, found, said = provided({"Procfile": WORKER, "shop.py": "app = (\n"}, exit_on_failure=True)
+    assert found
+    assert found.url == default
+    assert said[0].endswith("(shop.py:1); once it can, run devstack up again")
+    _, found, said = provided({"Procfile": WORKER.replace("shop", "shopp")})
+    assert (
+        said[0]
+        == "the Celery settings of shopp could not be read: No module named 'shopp'; once it can, run devstack up again"
+    )
+
+
+def test_where_one_line_names_a_wrong_app_the_next_one_is_asked_and_then_django(provided: Provide) -> None:
+    broker = url()
+    files = {"shop.py": APP.format(f"broker={broker!r}"), "Procfile": WORKER.replace("shop", "shopp")}
+    two = files["Procfile"] + "beat: celery -A shop beat\n"
+    _, found, said = provided({**files, "Procfile": two})
+    assert found
+    assert found.url == broker
+    assert said[0] == "the Celery settings of shopp could not be read: No module named 'shopp'; those of shop count"
+    other = url()
+    files["manage.py"] = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf")\n'
+    files["conf.py"] = f"SECRET_KEY = 'x'\nCELERY_BROKER_URL = {other!r}\n"
+    _, found, said = provided(files)
+    assert found
+    assert (found.url, found.source) == (other, "settings of conf")
+    assert said[0].endswith("No module named 'shopp'; those of conf count")
+
+
+def test_settings_without_a_broker_prove_nothing_while_the_app_itself_cannot_be_read(tmp_path: Path) -> None:
+    files = {"Procfile": WORKER, "shop.py": "app = (\n", "conf.py": "SECRET_KEY = 'x'\n"}
+    files["manage.py"] = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf")\n'
+    _, _, said = unread(tmp_path, files)
+    assert "SyntaxError" in said[0]
