@@ -33,11 +33,15 @@ class Entry:
 
 
 class Ledger:
-    """A reader of the list. `entries` are those that were read so far: `read()` adds what is new."""
+    """A reader of the list. `entries` are those that were read so far: `read()` adds what is new.
 
-    def __init__(self, url: str) -> None:
+    What `explain` tells is shown when something was waited for in vain.
+    """
+
+    def __init__(self, url: str, explain: Callable[[], str] = str) -> None:
         import redis
 
+        self._explain = explain
         self._redis = redis.Redis.from_url(url, decode_responses=True)
         self.entries: list[Entry] = []
 
@@ -98,7 +102,9 @@ class Ledger:
         with contextlib.suppress(AssertionError):
             self.wait(lambda: mine <= self.ended(), "end", within)
         missing = sorted(mine - self.ended())
-        assert not missing, f"{len(missing)} of {len(mine)} tasks have not ended within {within:.0f} s: {missing[:20]}"
+        assert not missing, (
+            f"{len(missing)} of {len(mine)} tasks have not ended within {within:.0f} s: {missing[:20]}\n{self._explain()}"
+        )
 
     def drained(self, tasks: Iterable[str], within: float, quiet: float) -> set[str]:
         """Wait until each has ended, or nothing has happened for `quiet` seconds; those that are missing."""
@@ -115,6 +121,6 @@ class Ledger:
         while not (found := (self.read(), true())[1]):
             if time.monotonic() > end:
                 last = "\n".join(map(str, self.entries[-5:]))
-                raise AssertionError(f"no {what} within {within:.0f} s; the ledger ends:\n{last}")
+                raise AssertionError(f"no {what} within {within:.0f} s; the ledger ends:\n{last}\n{self._explain()}")
             time.sleep(0.02)
         return found

@@ -219,7 +219,8 @@ class Project:
 
     def env(self) -> dict[str, str]:
         """What its processes need, whoever starts them."""
-        return {"CELERY_BROKER_URL": self.broker, "LEDGER_URL": self.ledger, "PORT": str(self.web_port)}
+        port = {"PORT": str(self.web_port)} if self.web_port else {}
+        return {"CELERY_BROKER_URL": self.broker, "LEDGER_URL": self.ledger, **port}
 
     def save_tasks(self, version: int) -> None:
         self._save("orders/tasks.py", SAVED_TASKS.format(version=version))
