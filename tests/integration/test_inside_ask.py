@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
 
+import celery
 import pytest
 
 from devstack.inside.ask import MARKER, first, jsonable, sentence
@@ -194,6 +196,24 @@ def test_an_error_deep_in_a_library_names_the_projects_innermost_line(tmp_path: 
     (tmp_path / "shop.py").write_text("import conf\n")
     (tmp_path / "conf.py").write_text("import json\n\njson.loads('{')\n")
     assert str(ask(tmp_path, "--app", "shop")["error"]).endswith("(conf.py:3)")
+
+
+def test_what_cannot_be_loaded_tells_where_it_lies_and_what_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import conf\n")
+    conf = tmp_path / "conf.py"
+    conf.write_text("import os\nos.environ['SECRET_THING']\n")
+    # Nobody opens a source that has been compiled.
+    for source in (tmp_path / "shop.py", conf):
+        py_compile.compile(str(source), doraise=True)
+    answer = ask(tmp_path, "--app", "shop")
+    assert answer["where"] == "conf.py:2"
+    facts = conf.stat()
+    files = answer["files"]
+    assert isinstance(files, dict)
+    assert set(files) == {str(tmp_path / "shop.py"), str(conf)}
+    assert files[str(conf)] == [facts.st_mtime_ns, facts.st_size]
+    assert {str(tmp_path), os.path.dirname(os.path.dirname(celery.__file__))} <= set(answer["path"])  # type: ignore[call-overload]
+    assert ask(tmp_path, "--app", "nowhere")["where"] == ""
 
 
 def test_the_answer_can_go_to_a_descriptor_of_its_own(tmp_path: Path) -> None:

@@ -295,7 +295,8 @@ def test_a_redis_of_the_procfile_starts_at_once_and_serves_the_broker_once_that_
     project, supervised, said = unread(tmp_path, files)
     assert added(project)["worker"] == ("redis-broker", "redis")
     shop, text = project.directory / "shop.py", APP.format(f"broker='redis://127.0.0.1:{port}/0'")
-    asyncio.run(supervised.mended(lambda: shop.write_text(text), lambda: supervised.broker))
+    with redis_server(port=port):
+        asyncio.run(supervised.mended(lambda: shop.write_text(text), lambda: supervised.broker))
     assert asyncio.run(supervised.answer()).health is Health.READY
     assert len(said) == 1
 
