@@ -3,7 +3,7 @@
 Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) → actions → perform`) and bytes (many, dumb:
 `pipe → lines → terminal`). A test compares this map with the tree, and another one who imports whom.
 
-  core/     model events machine table formation names lines causes health redis_url secrets echoes
+  core/     model events machine table folding formation names lines causes health redis_url secrets echoes
             PURE: what a stack is, what can happen to it, and what to do then
   config/   procfile env settings load command words environment explain interpreter launching options order places service
             shapes suggest text toml

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devstack.core.events import Announce
+from devstack.core.folding import folded
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import listing, seconds
 
@@ -54,7 +55,7 @@ def error(process: Process, said: Announce, tail: bytes, fix: str, blocked: list
     what = {"failed": f"{process.name} failed", "kept": kept}.get(said.kind, late)
     where = f"  ({process.service.where})" if process.service.where else ""
     lines = [f"error: {what}{where}", f"  why: {said.why}"]
-    last = [text for text in tail.decode(errors="replace").splitlines() if text.strip()][-LAST_LINES:]
+    last = [text for text in folded(tail.decode(errors="replace").splitlines()) if text.strip()][-LAST_LINES:]
     if last:
         lines += ["  last lines:", *(f"    {process.name} | {text}" for text in last)]
     if blocked:
