@@ -98,6 +98,7 @@ def test_a_quiesced_worker_leaves_tasks_in_the_queue_and_takes_them_after_resume
         early = book.send("[note.apply_async(countdown=3600), slowly.delay()]")
         book.wait_for_ends(early[1:])
         assert quiesced(old, book) == 0
+        assert "flags=b" not in server.command("CLIENT", "LIST")  # No BRPOP that would take one more.
         ids = book.send("[note.delay() for n in range(5)]")
         assert queued(server) == 6
         assert book.after("quiesced") == []
@@ -110,33 +111,63 @@ def test_a_quiesced_worker_leaves_tasks_in_the_queue_and_takes_them_after_resume
         assert old.said("cannot") == []
 
 
+def test_orders_in_quick_succession_lose_and_double_nothing(tmp_path: Path, server: Server) -> None:
+    order_in_quick_succession(ledger.make(tmp_path, server), tasks=120, turns=40)
+
+
 @pytest.mark.parametrize("words", [[], ["--max-tasks-per-child=5"], ["--autoscale=4,1"]], ids=" ".join)
 @pytest.mark.parametrize("acks_late", [False, True], ids=["acks early", "acks late"])
 @pytest.mark.parametrize(("pool", "event_loop"), POOLS)
 @pytest.mark.soak
-def test_orders_in_quick_succession_lose_and_double_nothing(
+def test_many_orders_in_quick_succession_lose_and_double_nothing(
     tmp_path: Path, server: Server, pool: str, event_loop: bool, acks_late: bool, words: list[str]
 ) -> None:
     if words and pool != "prefork":
         pytest.skip("an option of prefork")
     book = ledger.make(tmp_path, server, acks_late=acks_late, event_loop=event_loop)
-    with book.worker("old", "-P", pool, *words) as old:
+    order_in_quick_succession(book, "-P", pool, *words, tasks=600 if event_loop else 60, turns=100)
+
+
+def order_in_quick_succession(book: ledger.Book, *words: str, tasks: int, turns: int) -> None:
+    with book.worker("old", *words) as old:
         old.message("worker_ready")
         ids = book.send(
-            f"[note.delay() for n in range({600 if event_loop else 60})]",
-            "[note.delay(0.1) for n in range(20)]",
-            "[note.apply_async(countdown=n / 100) for n in range(100)]",
+            f"[note.delay() for n in range({tasks})]",
+            f"[note.apply_async(countdown=n / 100) for n in range({tasks // 6})]",
             "[slowly.delay() for n in range(4)]",
         )
-        for turn in range(1, 101):
+        for turn in range(1, turns + 1):
             old.order("quiesce")
             wait_until_said(old, "quiesced", turn)
             old.order("resume")
             wait_until_said(old, "resumed", turn)
         book.wait_for_ends(ids, within=60)
         assert book.doubled() == []
-        eventually(lambda: server.command("HLEN", "unacked") == ":0", "acknowledgement of everything")
+        eventually(lambda: book.server.command("HLEN", "unacked") == ":0", "acknowledgement of everything")
         assert old.said("cannot") == []
+
+
+@pytest.mark.parametrize(("pool", "event_loop"), POOLS)
+def test_tasks_that_wait_for_their_time_or_rate_run_on_the_new_code(
+    tmp_path: Path, server: Server, pool: str, event_loop: bool
+) -> None:
+    book = ledger.make(tmp_path, server, event_loop=event_loop)
+    with book.worker("old", "-P", pool) as old:
+        old.message("worker_ready")
+        timed = book.send("[note.apply_async(countdown=1.5) for n in range(3)]")
+        limited = book.send("[slowly.delay() for n in range(3)]")
+        eventually(lambda: queued(server) == 0 and set(book.started()) & set(limited), "a worker that holds them all")
+        before = set(book.started())
+        old.order("quiesce")
+        assert old.message("quiesced")["returned"] == 6 - len(before)
+        assert queued(server) == 6 - len(before)
+        with book.worker("new", "-P", pool, node="b") as new:
+            new.message("worker_ready")
+            book.wait_for_ends(timed + limited)
+            old.order("status")
+            old.message("active")
+            assert set(book.started("old")) == before
+            assert book.doubled() == []
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -196,6 +227,20 @@ def test_a_task_that_outlasts_the_grace_goes_back_if_it_is_acknowledged_late(
         assert server.command("HLEN", "unacked") == ":0"
 
 
+def test_a_server_that_forbids_to_end_a_fetch_costs_nothing_but_order(tmp_path: Path) -> None:
+    with redis_server(conf='rename-command CLIENT ""') as strict:
+        book = ledger.make(tmp_path, strict)
+        with book.worker("old", "-P", "prefork") as old:
+            old.message("worker_ready")
+            assert quiesced(old, book) == 0
+            ids = book.send("[note.delay() for n in range(3)]")
+            eventually(lambda: queued(strict) == 3, "messages back in the queue")
+            assert book.started() == []
+            old.order("resume")
+            book.wait_for_ends(ids)
+            assert book.doubled() == []
+
+
 def test_leaving_waits_for_the_running_task_and_its_acknowledgement(tmp_path: Path, server: Server) -> None:
     book = ledger.make(tmp_path, server, acks_late=True)
     with book.worker("old", "-P", "threads") as old:
@@ -226,8 +271,11 @@ def test_a_quiesced_worker_that_loses_its_broker_stays_quiesced(tmp_path: Path, 
         assert book.doubled() == []
 
 
-def test_what_is_revoked_stays_revoked_in_the_next_worker(tmp_path: Path, server: Server) -> None:
-    book = ledger.make(tmp_path, server)
+@pytest.mark.parametrize("options", [{}, {"global_keyprefix": "pre:"}], ids=["", "with a key prefix"])
+def test_what_is_revoked_stays_revoked_in_the_next_worker(
+    tmp_path: Path, server: Server, options: dict[str, str]
+) -> None:
+    book = ledger.make(tmp_path, server, extra=f"broker_transport_options={options}")
     with book.worker("old", "-P", "solo") as old:
         old.message("worker_ready")
         quiesced(old, book)
