@@ -126,6 +126,16 @@ def test_while_a_process_starts_it_uses_what_its_last_run_did(tmp_path: Path) ->
     watching(tmp_path, script)
 
 
+def test_while_a_process_starts_for_the_first_time_its_directories_count(tmp_path: Path) -> None:
+    async def script(watched: Watching) -> None:
+        watched.uses("worker.1", ["shop.py"])
+        watched.stack.processes["worker.1"].phase = Phase.STARTING
+        watched.save("tasks.py", "x = 1")
+        assert await told(watched) == [(("worker.1",), "tasks.py")]
+
+    watching(tmp_path, script)
+
+
 def test_the_same_bytes_a_touch_and_editors_own_files_are_no_save(tmp_path: Path) -> None:
     (tmp_path / "old.py").write_text("x = 1")
 
@@ -259,6 +269,8 @@ def test_another_python_judges_for_itself_and_who_does_not_tell_may_not_use_it_a
         watched.uses("worker.1", [])
         watched.save("tasks.py", "y = ")
         assert await told(watched) == [(("worker.1",), "tasks.py")]
+
+    watching(tmp_path, script)
 
 
 def test_a_name_with_control_characters_is_shown_without_them(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_save_at_any_moment_after_a_directory_appeared_is_seen(tmp_path: Path)
     (tmp_path / "shop").mkdir()
 
     async def script(watched: Watching) -> None:
-        for milliseconds in (0, 5, 10, 15, 20, 30, 40, 80, 120, 130, 140):
+        for milliseconds in (0, 5, 10, 20, 40, 80, 130):
             (tmp_path / f"new{milliseconds}").mkdir()
             await asyncio.sleep(milliseconds / 1000)
             (tmp_path / "shop" / "tasks.py").write_text(f"x = {milliseconds}")
@@ -66,7 +66,7 @@ def test_a_save_at_any_moment_after_a_directory_appeared_is_seen(tmp_path: Path)
 
 def test_a_directory_in_a_directory_that_appeared_is_watched_whenever_it_comes(tmp_path: Path) -> None:
     async def script(watched: Watching) -> None:
-        for milliseconds in (0, 10, 20, 40, 100, 120, 140):
+        for milliseconds in (0, 10, 20, 40, 120):
             new = tmp_path / f"new{milliseconds}"
             new.mkdir()
             await asyncio.sleep(milliseconds / 1000)
@@ -189,7 +189,9 @@ def test_a_stream_of_saves_is_told_when_it_ends(tmp_path: Path) -> None:
         assert await watched.hears()
         await watched.quiet()
 
-    assert sum(int(event.saved.split()[2]) + 1 for event in watching(tmp_path, script)) == 500
+    sizes = [int(event.saved.split()[2]) + 1 if " and " in event.saved else 1 for event in watching(tmp_path, script)]
+    assert sum(sizes) == 500
+    assert len(sizes) == 1 or (len(sizes) == 2 and sizes[0] <= watcher.FEW)
 
 
 def test_a_lock_that_git_left_behind_holds_nothing_up(tmp_path: Path) -> None:
