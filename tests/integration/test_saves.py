@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devstack.core.model import Phase, Service
+from tests.support.stage import Stage, child
 from tests.support.watching import Watching, watching
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on POSIX")
@@ -314,3 +317,41 @@ def test_a_file_that_vanishes_while_it_is_looked_at_ends_nothing(tmp_path: Path)
         assert await told(watched) == [(("worker.1",), "t1.py")]
 
     watching(tmp_path, script)
+
+
+TELLS = """
+import json, os, sys, time
+channel = int(os.environ["DEVSTACK_CHANNEL"].split(":")[1])
+for message in (
+    {"type": "hello", "pid": os.getpid(), "python": ".".join(map(str, sys.version_info[:3]))},
+    {"type": "imported", "files": [os.path.abspath("used.py")], "modules": [], "missing": []},
+):
+    os.write(channel, json.dumps(message).encode() + b"\\n")
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_process_tells_through_its_channel_decides(tmp_path: Path) -> None:
+    silent = child("worker", TELLS, cwd=str(tmp_path), watch=(str(tmp_path),))
+    service = replace(silent, launch=lambda n: replace(silent.launch(n), channel=True))
+    (tmp_path / "used.py").write_text("x = 0")
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"all ready")
+        ups = stage.lines("worker.1").count("up")
+        (tmp_path / "unused.py").write_text("x = 1")
+        for attempt in range(100):  # the watch comes up at its own pace
+            (tmp_path / "used.py").write_text(f"x = {attempt} +")
+            with contextlib.suppress(AssertionError):
+                await stage.until("used.py does not compile", within=0.5)
+                break
+        assert stage.lines("worker.1").count("up") == ups
+        (tmp_path / "used.py").write_text("x = 'good'")
+        await stage.until(r"worker.1 +\| up", times=ups + 1)
+        stage.supervisor.leave()
+
+    stage = Stage(service, watch=tmp_path)
+    stage.play(script)
+    assert "the old code keeps running; the next save tries again" in stage.text
+    assert "unused.py" not in stage.text
