@@ -67,6 +67,8 @@ class Saves:
         self._echoes = Echoes()
         self._waiting: dict[str, Waiting] = {}
         self._faults: dict[str, syntax.Fault] = {}
+        self._starts: dict[str, int] = {}
+        """How often a process had started when it was last told."""
         self._held: dict[str, Change] = {}
         """Files on trial as an echo."""
 
@@ -121,10 +123,14 @@ class Saves:
         fresh = {}
         for name in names:
             subject, phase = self._subject(name), self._stack.processes[name].phase
-            if subject is None or subject.started < told:
+            if subject is None:
                 continue
             since = now - subject.started
-            if ready := _ready(subject):
+            if subject.started < told:
+                # It came and went again, and the old code goes on.
+                since = now - told
+                fresh_enough = self._stack.processes[name].starts > self._starts[name] and since < JUST_STARTED
+            elif ready := _ready(subject):
                 fresh_enough = now - ready < JUST_READY
             else:
                 fresh_enough = since < (LONG_START if phase in (Phase.STARTING, Phase.RELOADING) else JUST_STARTED)
@@ -179,6 +185,7 @@ class Saves:
                 del self._waiting[name]
         self._report(blocked, saved)
         if names:
+            self._starts |= {name: users[name].process.starts for name in names}
             self.told_at = asyncio.get_running_loop().time()
             for path in told:
                 self._echoes.told(path, tuple(names), time.monotonic())

@@ -85,7 +85,10 @@ class Watcher:
     # ---- seeing
 
     async def see(self, saves: Saves) -> None:
-        why = next((f"on {kind} nobody tells" for root in self._watched.roots if (kind := silent(root))), "")
+        kinds = ((root, silent(root)) for root in sorted(self._watched.roots))
+        why = next((f"{root} lies on {kind}: nobody tells" for root, kind in kinds if kind), "")
+        if os.environ.get("WATCHFILES_FORCE_POLLING", "false").lower() not in ("false", "disable", "disabled", ""):
+            why = "WATCHFILES_FORCE_POLLING is set: nobody is asked"
         while not why:
             try:
                 # A directory that vanishes before it is watched: look again.

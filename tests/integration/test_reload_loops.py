@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from devstack.core import events as e
 from tests.support.stage import Stage, child
+from tests.support.watching import Watching, watching
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on POSIX")
 
@@ -48,6 +50,30 @@ def test_a_process_that_writes_a_module_at_each_start_is_named_and_its_file_left
     stage = Stage(bot, watch=tmp_path)
     stage.play(script)
     assert len(re.findall("is written whenever", stage.text)) == 1
+
+
+def test_new_code_that_writes_and_falls_while_the_old_goes_on_is_a_loop_too(tmp_path: Path) -> None:
+    async def script(watched: Watching) -> None:
+        watched.uses("worker.1", ["version.py"])
+        process, version = watched.stack.processes["worker.1"], 0
+
+        def tell(event: e.ReloadAsked) -> None:
+            nonlocal version
+            version += 1
+            watched.heard.append(event)
+            process.starts += 1  # it writes, falls, and the run that was held back goes on
+            asyncio.get_running_loop().call_later(0.1, watched.save, "version.py", f"version = {version}")
+            watched.changed.set()
+
+        watched.tell = tell  # type: ignore[method-assign]
+        watched.save("version.py", "version = 0")
+        await watched.until(lambda: watched.said, within=30)
+        assert watched.said[0].startswith("version.py is written whenever worker.1 starts (4 times")
+        watched.said.clear()
+        assert len(watched.heard) == 4
+        await watched.quiet()
+
+    watching(tmp_path, script)
 
 
 def test_somebody_who_saves_often_is_not_taken_for_a_process(tmp_path: Path) -> None:

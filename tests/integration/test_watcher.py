@@ -366,4 +366,18 @@ def test_where_the_file_system_does_not_tell_it_looks_by_itself(
 
     monkeypatch.setattr(Watching, "say", lambda self, text: said.append(text))
     assert [event.saved for event in watching(tmp_path, script)] == ["a.py"]
-    assert said == ["on 9p nobody tells when a file changes, so devstack looks every 300 ms or so"]
+    assert said == [f"{tmp_path} lies on 9p: nobody tells when a file changes, so devstack looks every 300 ms or so"]
+
+
+def test_whoever_wants_polling_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    said = []
+    monkeypatch.setattr(Watching, "say", lambda self, text: said.append(text))
+
+    async def script(watched: Watching) -> None:
+        for n in range(3):  # within one second, which a file's time in seconds would not show
+            watched.save("a.py", f"x = {n}")
+            await watched.until(lambda n=n: len(watched.heard) > n)
+
+    assert [event.saved for event in watching(tmp_path, script)] == ["a.py"] * 3
+    assert said[0].startswith("WATCHFILES_FORCE_POLLING is set")

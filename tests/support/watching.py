@@ -88,7 +88,7 @@ class Watching:
 def watching(
     root: Path, script: Callable[[Watching], Awaitable[None]], services: Iterable[Service] = (), silent: bool = True
 ) -> list[e.ReloadAsked]:
-    """Runs `script` beside a watcher of `services`: a worker that watches all of `root` and a web server that watches nothing. Gives what it told.
+    """What a watcher of `services` told while `script` ran beside it. Without any: a worker that watches all of `root`, and a web server.
 
     With `silent` it must not say anything that the script has not forgotten.
     """
@@ -97,7 +97,9 @@ def watching(
         stack = Stack.of(services or [Service("worker", watch=(str(root),)), Service("web")])
         watched = Watching(root, stack)
         task = asyncio.create_task(
-            watcher.watch(stack, root, watched.tell, watched.say, asyncio.Event(), watched.subjects.get)
+            watcher.watch(
+                stack, root, lambda event: watched.tell(event), watched.say, asyncio.Event(), watched.subjects.get
+            )
         )
         try:
             await watched.begins()
