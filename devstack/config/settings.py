@@ -67,7 +67,10 @@ class ProcessSettings:
     grace: float | None = _key(shapes.DURATION, None, "From the request to stop until it is killed.", "by kind")
     stop_signal: str | None = _key(shapes.SIGNAL, None, "The signal that asks it to stop.", "by kind")
     watch: bool | tuple[str, ...] | None = _key(
-        shapes.WATCH, None, "Restart it when Python files change, in these directories.", "by kind"
+        shapes.WATCH,
+        None,
+        "Reload it when Python files that it uses change, in these directories; other files by name or pattern.",
+        "by kind",
     )
     reload: str | None = _key(
         shapes.RELOAD,
@@ -118,7 +121,9 @@ class Settings:
     )
     formation: str | None = _key(shapes.TEXT, None, 'How many of each: `"worker=2,beat=0"`.', "one of each")
     watch: bool | tuple[str, ...] = _key(
-        shapes.WATCH, True, "Restart workers when Python files change, in these directories."
+        shapes.WATCH,
+        True,
+        "Reload programs when Python files that they use change, in these directories; other files by name or pattern.",
     )
     standby: bool = _key(
         shapes.FLAG, True, "Keep a spare of each process that is reloaded, so that new code comes up sooner."
