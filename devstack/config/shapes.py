@@ -206,6 +206,15 @@ def _inner(key: str, table: dict[str, object], read: Callable[[object], object],
         raise ValueError(f"{key} is not {words}") from None
 
 
+def _image(value: object) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    # What docker takes; a dash in front would be an option.
+    if not isinstance(value, str) or not re.fullmatch(r"[\w./][\w./:@-]*", value, re.ASCII):
+        raise ValueError
+    return value
+
+
 TEXT = Shape("a text", _text)
 FLAG = Shape("true or false", _flag)
 COUNT = Shape("a whole number from 0 to 1000", _count)
