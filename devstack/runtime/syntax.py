@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from devstack.core.names import listing
+
 LARGEST = 256 * 1024
 """Bytes of a file that is compiled: 25 ms or so."""
 TOGETHER = 0.1
@@ -66,7 +68,7 @@ def place(shown: str, fault: Fault) -> str:
 def frame(shown: str, fault: Fault, names: Iterable[str], kept: bool) -> str:
     """The error for the file that is `shown` so, and because of which `names` are not reloaded; `kept` when some of them run."""
     lines = [
-        f"error: {', '.join(names)} not reloaded: {shown} does not compile  ({place(shown, fault)})",
+        f"error: {listing(names)} not reloaded: {shown} does not compile  ({place(shown, fault)})",
         f"  why: {fault.why.replace(MARK, '')}",
         *_excerpt(fault),
     ]

@@ -60,7 +60,7 @@ def test_the_frame_points_at_the_place_within_a_long_line() -> None:
 def test_a_fault_without_a_place_has_a_frame_too() -> None:
     frame = syntax.frame("a.py", syntax.Fault("SyntaxError: odd"), ["worker.1", "beat.1"], kept=True)
     assert frame.splitlines() == [
-        "error: worker.1, beat.1 not reloaded: a.py does not compile  (a.py)",
+        "error: worker.1 and beat.1 not reloaded: a.py does not compile  (a.py)",
         "  why: SyntaxError: odd",
         "  the old code keeps running; the next save tries again",
     ]
