@@ -103,6 +103,10 @@ class Sender(_Program):
         """No more tasks; all that were begun are in `sent`."""
         self._order(halt=True)
 
+    def wait_until_sent(self, number: int, within: float = 60) -> None:
+        """Until it has sent that many in all."""
+        self._wait(lambda: len(self.sent) >= number, f"{number} tasks sent", within)
+
     def send(self, task: str, count: int = 1, *, countdown: float = 0, seconds: float | list[float] = 0.0) -> list[str]:
         """That many at once; their ids. `seconds` is how long each works."""
         prefix = f"s{next(self._series)}"
