@@ -22,6 +22,11 @@ import _thread  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 MAX_WAITING = 256
 LONGEST_ORDER = 1 << 20
 MOST_DESCRIPTORS = 16
@@ -36,16 +41,19 @@ HOOKS = {
 class Channel:
     """The line to the supervisor: `say` never blocks and never raises.
 
-    Only the process that opened it speaks; its forks (a prefork pool) forget it. A program may close descriptors that it does not know
+    Only the process that opened it speaks; its forks (a prefork pool) leave a `note`. A program may close descriptors that it does not know
     (daemons do): before each use we look whether ours is still the same socket, so that a file which got its number is never written to.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, program: str) -> None:
         self.descriptor = descriptor
+        self.program = program
         self.identity = self.look()
         self.pid = os.getpid()
         self.waiting = [b""][:0]
         self.unread = b""
+        self.shared = False
+        """Whether forks have something to say."""
         self.node = os.environ.pop("DEVSTACK_NODE", "")
         listen = os.environ.pop("DEVSTACK_LISTEN", "")
         self.listeners = [int(each[3:]) for each in listen.split(",") if each.startswith("fd:")]
@@ -62,26 +70,56 @@ class Channel:
         return found.st_dev, found.st_ino
 
     def forget(self) -> None:
-        """In a fork: the line ends with the process that owns it."""
+        """In a fork: the line belongs to the process that opened it; what others may say is a `note`."""
+        self.pid = -1
+        self.waiting = []
         try:
-            self.pid = -1
-            if self.look() == self.identity:
+            if not self.shared and self.look() == self.identity:
                 os.close(self.descriptor)
         except Exception:
             pass
 
-    def say(self, type: str, **fields: object) -> None:
-        """Hand over one message; dropped when nobody reads for long. Callable from any thread and from signal handlers."""
+    def adopt(self, descriptor: int) -> None:
+        """Speak on another line from now on: a fork of a spare has got one of its own."""
+        os.close(self.descriptor)
+        self.descriptor = descriptor
+        self.identity = self.look()
+        self.pid = os.getpid()
+        self.unread = b""
+
+    def note(self, type: str, **fields: object) -> bool:
+        """One short message, sent whole and at once, or not at all: False. Forks may send such ones too."""
+        if os.getpid() == self.pid:
+            return self.say(type, **fields)
+        try:
+            import _socket
+
+            if self.look() != self.identity:
+                return False
+            flags = getattr(_socket, "MSG_DONTWAIT", 0) | getattr(_socket, "MSG_NOSIGNAL", 0)
+            line = _socket.socket(fileno=self.descriptor)
+            try:
+                line.send(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n", flags)
+                return True
+            finally:
+                line.detach()
+        except Exception:
+            return False
+
+    def say(self, type: str, **fields: object) -> bool:
+        """Hand over one message; dropped when nobody reads for long: False. Callable from any thread and from signal handlers."""
         try:
             if os.getpid() != self.pid:
-                return
+                return False
             if len(self.waiting) >= MAX_WAITING:
                 self.send_waiting()  # The reader may be awake again.
             if len(self.waiting) < MAX_WAITING:
                 self.waiting.append(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n")
                 self.send_waiting()
+                return True
         except Exception:
             self.pid = -1
+        return False
 
     def say_with(self, descriptors: "list[int]", type: str, **fields: object) -> None:
         """Hand over one message with copies of descriptors, where the line can carry any; it is sent at once or not at all."""
@@ -181,26 +219,29 @@ def is_socket(descriptor: int) -> bool:
     return os.fstat(descriptor).st_mode & 0o170000 == 0o140000
 
 
+def greeting(program: str) -> bytes:
+    version = ".".join(map(str, sys.version_info[:3]))
+    said = {"type": "hello", "pid": os.getpid(), "python": version, "program": program}
+    return as_json(said).encode("utf-8", "replace") + b"\n"
+
+
+def greet(channel: Channel) -> None:
+    os.write(channel.descriptor, greeting(channel.program))
+
+
 def open_channel(program: str) -> "Channel | None":
     address = os.environ.pop("DEVSTACK_CHANNEL", "")
     if not address:
         return None
     try:
         how, _, rest = address.partition(":")
-        hello = {
-            "type": "hello",
-            "pid": os.getpid(),
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "program": program,
-        }
-        greeting = as_json(hello).encode("utf-8", "replace") + b"\n"
         if how == "fd":
             if not is_socket(int(rest)):
                 return None
-            channel = Channel(int(rest))
+            channel = Channel(int(rest), program)
             os.set_inheritable(channel.descriptor, False)
             # A fresh socket has room, and Python ignores SIGPIPE until somebody says otherwise: plain `write` will do.
-            os.write(channel.descriptor, greeting)
+            os.write(channel.descriptor, greeting(program))
             return channel
         if how == "tcp":
             import _socket
@@ -209,58 +250,46 @@ def open_channel(program: str) -> "Channel | None":
             line = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
             line.settimeout(2)
             line.connect(("127.0.0.1", int(port)))
-            line.send(token.encode() + b"\n" + greeting)
+            line.send(token.encode() + b"\n" + greeting(program))
             line.setblocking(False)
-            return Channel(line.detach())
+            return Channel(line.detach(), program)
     except Exception:
         pass
     return None
 
 
-class Finder:
-    """Sees the program import a module of HOOKS, and attaches our file once that module has run."""
+def ours(file: str) -> "dict[str, Any]":
+    """A file of ours, run. Not in sys.modules: a program that looks there finds nothing of ours."""
+    name, path = "devstack.inside." + file[:-3], os.path.join(os.path.dirname(THIS_FILE), file)
+    namespace: dict[str, Any] = {"__name__": name, "__file__": path}
+    exec(pristine["__loader__"].__class__(name, path).get_code(name), namespace)
+    return namespace
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.seen = {""}
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
-        if name not in HOOKS or name in self.seen:
-            return None
+def hook(channel: Channel, file: str) -> "Callable[[object], None]":
+    def attach(module: object) -> None:
         try:
-            for finder in sys.meta_path:
-                find = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
-                spec = find(name, path, target) if find else None
-                if spec is not None:
-                    self.watch(name, spec.loader)
-                    return spec
-        except Exception:
-            pass
+            ours(file)["attach"](channel, module)
+        except Exception:  # The program comes first.
+            return
+
+    return attach
+
+
+def look_at_imports(channel: Channel, roots: "list[str]", standby: str) -> "Any":
+    """Our finder, first on sys.meta_path; None when that does not work."""
+    try:
+        channel.shared = bool(roots)
+        hooks = {name: hook(channel, file) for name, file in HOOKS.items()}
+        stop = ours("gate.py")["Gate"](channel, greet).stop if standby else None
+        finder = ours("imports.py")["Finder"](channel, roots, hooks, stop)
+        sys.meta_path.insert(0, finder)
+        for name in HOOKS:
+            if name in sys.modules:  # A sitecustomize may have been here.
+                hooks.pop(name)(sys.modules[name])
+        return finder
+    except Exception:
         return None
-
-    def watch(self, name: str, loader: object) -> None:
-        # On this one instance, and gone before the module runs: neither spec nor loader look any different to the program.
-        run = loader.exec_module  # type: ignore[attr-defined]
-
-        def exec_module(module: object) -> None:
-            loader.__dict__.pop("exec_module", None)
-            run(module)
-            self.attach(name, module)
-
-        loader.exec_module = exec_module  # type: ignore[attr-defined]
-
-    def attach(self, name: str, module: object) -> None:
-        try:
-            self.seen.add(name)
-            path = os.path.join(os.path.dirname(THIS_FILE), HOOKS[name])
-            ours = "devstack.inside." + HOOKS[name][:-3]
-            # Not in sys.modules: a program that looks there finds nothing of ours.
-            code = pristine["__loader__"].__class__(ours, path).get_code(ours)
-            namespace = {"__name__": ours, "__file__": path}
-            exec(code, namespace)
-            namespace["attach"](self.channel, module)  # type: ignore[operator]
-        except Exception:
-            pass
 
 
 def fresh_main(path: str = "") -> object:
@@ -383,14 +412,13 @@ def start() -> None:
         at = original.index(THIS_FILE)
         original[at : at + 2] = ["-m"] if how == "module" else []
     channel = open_channel(what)
-    if channel is not None:
-        finder = Finder(channel)
-        sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
-        for name in HOOKS:
-            if name in sys.modules:  # A sitecustomize may have been here.
-                finder.attach(name, sys.modules[name])
+    roots = [each for each in os.environ.pop("DEVSTACK_ROOTS", "").split(os.pathsep) if each]
+    standby = os.environ.pop("DEVSTACK_STANDBY", "")
+    finder = look_at_imports(channel, roots, standby) if channel is not None else None
     run = run_module if how == "module" else run_script
     try:
+        if finder is not None and how == "script":
+            finder.script(what)
         run(what)
     except SystemExit:
         raise

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from devstack.runtime.child import Child
 PREPARED_WITHIN = 60.0
 SHORT_OF_MEMORY = 512 * 1024 * 1024
 """Bytes that must be available for a spare to be prepared."""
+MOST_TRIES = 4
 SETTLE = 0.3
 """Seconds between a process being ready and its spare being made: it has more important things to do."""
 
@@ -32,26 +33,30 @@ SETTLE = 0.3
 class Spare:
     """One process at the gate. `use` is "fork" or "once"."""
 
-    def __init__(self, child: Child, launch: Launch, stamp: object) -> None:
-        self.child = child
+    def __init__(self, launch: Launch, stamp: object) -> None:
+        self.child: Child
         self.launch = launch
         self.stamp = stamp
         self.use = "fork"
         self.ready = False
         self.over = False
         self.forks: dict[int, Child] = {}
+        self._early: dict[int, int] = {}
 
     def adopt(self, child: Child, pid: int) -> None:
         """`child` is a fork of this spare, which waits for its end."""
         self.forks[pid] = child
-        ended = self.child.subject.beacon.get(f"ended {pid}")
-        if ended:
-            self.ended(ended)
+        if pid in self._early:
+            self.ended({"pid": pid, "code": self._early.pop(pid)})
 
-    def ended(self, message: dict[str, object]) -> None:
+    def ended(self, message: Mapping[str, object]) -> None:
+        """It says that a fork has ended, perhaps before we know that there is one."""
         pid, code = message.get("pid"), message.get("code")
-        if isinstance(pid, int) and isinstance(code, int) and (child := self.forks.pop(pid, None)):
-            child.fork_ended(code)
+        if isinstance(pid, int) and isinstance(code, int):
+            if child := self.forks.pop(pid, None):
+                child.fork_ended(code)
+            else:
+                self._early[pid] = code
 
 
 class Standby:
@@ -121,16 +126,31 @@ class Standby:
             self._preparing.discard(name)
 
     async def _make(self, name: str, subject: Subject, roots: tuple[str, ...]) -> None:
+        """A spare that had to skip a module is not clean: another one is made without it."""
+        launch, modules = subject.launch, dict(self._modules[name])
         self.drop(name)
-        launch, news = subject.launch, asyncio.Event()
-        own = Subject(name, 0, None, launch, time.monotonic())
-        spare: Spare
+        for _ in range(MOST_TRIES):
+            spare = Spare(launch, _stamp(launch))
+            why, skipped = await self._try(name, spare, roots, modules)
+            if not why and not skipped:
+                spare.ready = True
+                return
+            self.drop(name)
+            if why:
+                break
+            modules = {module: None for module in modules if module not in skipped}
+        self._hopeless[name] = launch
+        self._say(f"{name} starts cold at a reload: {why or 'its libraries cannot be imported before its own code'}")
+
+    async def _try(
+        self, name: str, spare: Spare, roots: tuple[str, ...], modules: Iterable[str]
+    ) -> tuple[str, list[str]]:
+        """Why it cannot be used, and the modules that it had to skip."""
+        news, own = asyncio.Event(), Subject(name, 0, None, spare.launch, time.monotonic())
 
         def told() -> None:
-            for kind in [kind for kind in own.beacon if kind == "ended"]:
-                message = own.beacon.pop(kind)
-                own.beacon[f"ended {message.get('pid')}"] = message
-                spare.ended(message)
+            if ended := own.beacon.pop("ended", None):
+                spare.ended(ended)
             news.set()
 
         def exited(code: int) -> None:
@@ -138,35 +158,30 @@ class Standby:
             spare.ready = False
             if self._spares.get(name) is spare:
                 del self._spares[name]
-            for child in list(spare.forks.values()):
+            for child in spare.forks.values():
                 self._spawn(_outlived(child))
             news.set()
 
-        child = Child(self._host, own, None, exited, told, self._spawn, self._guard)
-        spare = Spare(child, launch, _stamp(launch))
-        try:
-            await child.start({"DEVSTACK_STANDBY": "1", "DEVSTACK_ROOTS": os.pathsep.join(roots)})
-        except OSError:
-            return
+        def unfit() -> bool:
+            return spare.over or own.beacon.get("unsafe", {}).get("use") == "never"
+
+        spare.child = Child(self._host, own, None, exited, told, self._spawn, self._guard)
         self._spares[name] = spare
         try:
+            await spare.child.start({"DEVSTACK_STANDBY": "1", "DEVSTACK_ROOTS": os.pathsep.join(roots)})
             async with asyncio.timeout(PREPARED_WITHIN):
-                await _until(news, lambda: spare.over or "gate" in own.beacon or "unsafe" in own.beacon)
-                if "gate" in own.beacon:
-                    child.order(" ".join(["warm", *self._modules[name]]))
-                    await _until(news, lambda: spare.over or "warmed" in own.beacon or "unsafe" in own.beacon)
-        except TimeoutError:
-            own.beacon["unsafe"] = {"use": "never", "why": f"it was not ready within {PREPARED_WITHIN:.0f} s"}
-        unsafe = own.beacon.get("unsafe", {})
-        if unsafe.get("use") == "once":
-            spare.use = "once"
-        elif unsafe or spare.over:
-            self._hopeless[name] = launch
-            self.drop(name)
-            why = unsafe.get("why") or "a spare process ended before it came to the project's code"
-            self._say(f"{name} starts cold at a reload: {why}")
-            return
-        spare.ready = "warmed" in own.beacon
+                await _until(news, lambda: unfit() or "gate" in own.beacon)
+                spare.child.order(" ".join(["warm", *modules]))
+                await _until(news, lambda: unfit() or "warmed" in own.beacon)
+        except (OSError, TimeoutError) as error:
+            return str(error) or f"its spare was not ready within {PREPARED_WITHIN:.0f} s", []
+        if unfit():
+            return str(
+                own.beacon.get("unsafe", {}).get("why") or "its spare ended before it came to the project's code"
+            ), []
+        spare.use = "once" if "unsafe" in own.beacon else "fork"
+        skipped = own.beacon["warmed"].get("skipped")
+        return "", [each for each in skipped if isinstance(each, str)] if isinstance(skipped, list) else []
 
 
 async def _until(news: asyncio.Event, done: Callable[[], bool]) -> None:
