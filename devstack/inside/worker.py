@@ -129,7 +129,7 @@ class Worker:
                         self.unobeyed.append(order)
                 if self.shut and not self.quiet:
                     with suppress(Exception):
-                        for request in self.claimed():
+                        for request in self.claimed() if self.redis() else ():
                             self.returned += 1
                             self.give_back(request)
                         if self.starting:  # Nothing is fetched before it ends: the rest can wait.
@@ -168,10 +168,15 @@ class Worker:
             self.refuse_if_unsafe()
             self.shut = True
             self.hush()
-            found = self.not_started()
-            self.returned += len(found)
-            self.returning += found
-            self.give_back_some()
+            try:
+                for request in self.not_started():
+                    self.returning.append(request)
+                    self.returned += 1
+            finally:
+                delivered = getattr(getattr(self.consumer.task_consumer.channel, "qos", None), "_delivered", ())
+                order = {tag: at for at, tag in enumerate(list(delivered))}
+                self.returning.sort(key=lambda request: order.get(request._message.delivery_tag, 0))
+                self.give_back_some()
             self.quiet = True
         self.tell_quiesced()
 
@@ -302,24 +307,24 @@ class Worker:
                     channel._brpop_read()
                     return
 
-    def not_started(self) -> "list[Any]":
-        """The requests that were fetched and have not started, taken out of every place where one waits; oldest first."""
+    def not_started(self) -> "Iterator[Any]":
+        """The requests that were fetched and have not started, taken out of every place where one waits."""
         consumer, controller = self.consumer, self.consumer.controller
-        found = list(self.claimed())
+        yield from self.claimed()
         for waiting in list(consumer.timer.schedule.queue):
             request = (list(waiting.entry.args) or [None])[0]
             if hasattr(request, "execute_using_pool"):
                 consumer.timer.cancel(waiting if hasattr(waiting, "kill") else waiting.entry)
                 consumer.qos.decrement_eventually()
-                found.append(request)
+                yield request
         for bucket in consumer.task_buckets.values():
             while bucket and bucket.contents:
-                found.append(bucket.contents.popleft()[0])
+                yield bucket.contents.popleft()[0]
         if self.pool() == "prefork":
             semaphore = controller.semaphore
             for waiter in list(semaphore._waiting):
                 semaphore._waiting.remove(waiter)
-                found.append(waiter[1][0])
+                yield waiter[1][0]
             # No child has been sent these yet. What is in a child's pipe starts at once: there is one for each free child.
             pool = consumer.pool._pool
             for job in list(pool.outbound_buffer):
@@ -328,11 +333,7 @@ class Worker:
                     pool.outbound_buffer.remove(job)
                     job.discard()
                     semaphore.release()
-                    found.append(request)
-        order = {
-            tag: at for at, tag in enumerate(getattr(consumer.task_consumer.channel.qos, "_delivered", None) or ())
-        }
-        return sorted(found, key=lambda request: order.get(request._message.delivery_tag, 0))
+                    yield request
 
     def give_back_some(self) -> None:
         for _ in range(min(AT_ONCE, len(self.returning))):
