@@ -77,6 +77,13 @@ async def provide(project: Project, say: Callable[[str], None]) -> Provided:
     return Provided(made.broker)
 
 
+async def tidy(project: Project) -> str:
+    """Remove the container in which our Redis ran, if something has left it behind; its name then."""
+    from devstack.runtime import container
+
+    return await container.sweep(project.state_dir, project.environment.shared())
+
+
 class Later:
     """Provides once the project's settings can be read; until then what needs Redis waits.
 
@@ -164,8 +171,11 @@ async def _arrange(
     running: bool = False,
 ) -> Provision:
     """Decide about the Redis, and have it known to the processes."""
+    from devstack.runtime.container import Wanted
     from devstack.runtime.provision import Needs, provision
 
+    if left := await tidy(project):
+        say(f"removed the container {left}, which an earlier devstack up left behind")
     if found.note:
         say(found.note)
     if found.unread:
@@ -181,6 +191,7 @@ async def _arrange(
         names=frozenset(each.name for each in project.services if each.role != "redis" or each in redis),
         start=project.settings.redis.start,
         persist=project.redis_persist,
+        docker=Wanted(project.redis_image, _docker_source(project)) if project.redis_image else None,
         kombu=found.kombu,
         system=project.options.system,
     )
@@ -190,6 +201,11 @@ async def _arrange(
     project.services = [made.replaced.get(service.name, service) for service in project.services]
     project.injected.update(made.inject)
     return made
+
+
+def _docker_source(project: Project) -> str:
+    settings, options = project.settings, project.options
+    return settings.sources.get(("redis", "docker")) or options.source("redis_docker")
 
 
 def _read_env_files(project: Project) -> None:

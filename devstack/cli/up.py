@@ -20,7 +20,7 @@ from devstack import host
 from devstack.cli.look import STDOUT, check_names, look_options
 from devstack.cli.look import look as look_of
 from devstack.cli.options import options, project_options
-from devstack.cli.provide import Provided, only_beat, provide
+from devstack.cli.provide import Provided, only_beat, provide, tidy
 from devstack.config.load import Project, load
 from devstack.core.model import Stack
 from devstack.core.names import listing
@@ -58,6 +58,12 @@ HUP = 1
     is_flag=True,
     envvar="DEVSTACK_REDIS_PERSIST",
     help="Keep the data of the Redis that devstack starts.",
+)
+@click.option(
+    "--redis-docker",
+    is_flag=True,
+    envvar="DEVSTACK_REDIS_DOCKER",
+    help="Start it in a Docker container.",
 )
 @click.option(
     "--take-over",
@@ -222,3 +228,5 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
         return await supervisor.run(*companions)
     finally:
         await guard.close()
+        if project.redis_image:
+            await tidy(project)

@@ -19,7 +19,7 @@ from devstack.config.interpreter import Venv
 from devstack.config.launching import Ground, Line
 from devstack.config.options import Options
 from devstack.config.service import service
-from devstack.config.settings import Settings
+from devstack.config.settings import IMAGE, Settings
 from devstack.core import formation
 from devstack.core.model import Service
 from devstack.core.names import listing
@@ -49,6 +49,8 @@ class Project:
     waits_for_redis: frozenset[str]
     injected: MutableMapping[str, str]
     redis_persist: bool
+    redis_image: str
+    """Of the container in which its Redis is to run; empty for none."""
     left_out: list[Service]
     """What the Procfile has besides, by name or by formation: it does not run here, yet it tells what the project uses."""
 
@@ -95,6 +97,8 @@ def load(options: Options) -> Project:
     ground = Ground(directory, state_dir, environment, chosen, port, options)
     venv = ground.venv()
     persist = options.redis_persist or chosen.redis.persist
+    docker = chosen.redis.docker or options.redis_docker
+    image = docker if isinstance(docker, str) else IMAGE if docker else ""
     explained = [
         Explained("", "directory", str(directory), options.source("directory") if options.directory else "default"),
         Explained("", "procfile", str(path) if path else None, path_source),
@@ -102,6 +106,7 @@ def load(options: Options) -> Project:
         Explained("", "env_overrides", overrides, _flag_source(options, chosen, "env_overrides", "env_overrides")),
         Explained("", "port", port, port_source),
         Explained("", "redis.persist", persist, _flag_source(options, chosen, "redis_persist", "redis", "persist")),
+        Explained("", "redis.docker", image or False, _flag_source(options, chosen, "redis_docker", "redis", "docker")),
         Explained("", "venv", str(venv.path) if venv else None, str(venv.source) if venv else "default"),
     ]
     notes += [*chosen.notes, *procfile_notes, *variables.notes, *port_notes]
@@ -126,6 +131,7 @@ def load(options: Options) -> Project:
         ordered.waits_for_redis.intersection(names),
         environment.injected,
         persist,
+        image,
         _left_out(lines, ordered.services, names, ground),
     )
 

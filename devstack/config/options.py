@@ -22,6 +22,7 @@ class Options:
     exit_on_failure: bool = False
     env_overrides: bool = False
     redis_persist: bool = False
+    redis_docker: bool = False
     colour: bool = False
     run: str = ""
     """Marks all processes of one `up` (DEVSTACK_RUN)."""

@@ -18,6 +18,7 @@ from devstack.config.shapes import Shape
 from devstack.core.model import ProbeSpec
 from devstack.errors import DevstackError, did_you_mean
 
+IMAGE = "redis:7-alpine"
 T = TypeVar("T")
 
 
@@ -37,6 +38,9 @@ class RedisSettings:
     )
     start: bool = _key(shapes.FLAG, True, "Start a Redis when none answers on this machine.")
     persist: bool = _key(shapes.FLAG, False, "Keep the data of the Redis that devstack starts.")
+    docker: bool | str = _key(
+        shapes.IMAGE, False, f"Start it in a Docker container: true for `{IMAGE}`, or the name of another image."
+    )
 
 
 @dataclass(frozen=True, slots=True)

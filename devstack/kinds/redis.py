@@ -160,15 +160,19 @@ def version(text: str) -> Version | None:
     return Version(flavour, tuple(int(part) for part in match[1].split(".")))
 
 
-def configuration(url: RedisUrl, directory: PurePath, *, persist: bool) -> bytes:
-    """What a server of ours reads from stdin, for clients that come by `url`."""
+def configuration(url: RedisUrl, directory: PurePath, *, persist: bool, container: bool = False) -> bytes:
+    """What a server of ours reads from stdin, for clients that come by `url`.
+
+    In a container it listens at the usual port of all addresses there: which of this machine leads to it is for who publishes it.
+    """
+    listens = (url.port, url.addresses[0]) if not container else (6379, "0.0.0.0")
     lines: list[tuple[str, ...]] = [
         *(
             [("port", "0"), ("unixsocket", url.path), ("unixsocketperm", "700")]
             if url.path
-            else [("port", f"{url.port}"), ("bind", url.addresses[0])]
+            else [("port", f"{listens[0]}"), ("bind", listens[1])]
         ),
-        ("protected-mode", "yes"),
+        ("protected-mode", "no" if container else "yes"),
         ("daemonize", "no"),
         ("dir", str(directory)),
         # Another file without persistence: a dump of an earlier run must not bring old tasks back.

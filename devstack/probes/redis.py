@@ -83,8 +83,9 @@ async def ask(subject: Subject, url: str = "", within: float = 2.0) -> Answer:
     if not verdict.usable:
         health = Health.BUSY if verdict.finding is Finding.BUSY else Health.NOT_YET
         return Answer(health, verdict.why, verdict.fix)
-    # Only for a server that devstack added: in a Procfile line a container or a shell may stand between us and the server.
-    if launch.stdin is not None and verdict.pid and subject.pid and verdict.pid != subject.pid:
+    # Only for a server that is our own child: in a Procfile line a container or a shell may stand between us and the server, and ours
+    # may be in a container as well.
+    if launch.stdin is not None and not launch.shell and verdict.pid and subject.pid and verdict.pid != subject.pid:
         return Answer(
             Health.NOT_YET, f"another Redis (pid {verdict.pid}) answers there", "stop it, or let devstack use it"
         )

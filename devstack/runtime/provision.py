@@ -32,8 +32,9 @@ from devstack.errors import DevstackError
 from devstack.kinds import redis as kind
 from devstack.probes import tcp
 from devstack.probes.redis import Finding, Verdict, classify
-from devstack.runtime import servers
+from devstack.runtime import container, servers
 from devstack.runtime.broker import BACKEND_VARIABLE, BROKER_VARIABLE, Origin
+from devstack.runtime.container import Wanted
 
 LOCAL_WITHIN: Final = 1.0
 REMOTE_WITHIN: Final = 3.0
@@ -59,6 +60,7 @@ class Needs:
     names: frozenset[str] = frozenset()
     start: bool = True
     persist: bool = False
+    docker: Wanted | None = None
     kombu: str = ""
     system: str = "linux"
 
@@ -96,13 +98,13 @@ async def provision(needs: Needs, say: Callable[[str], None]) -> Provision:
         mine = next((each for each in lines if url.local and _same(url, each[2])), None)
         if mine:
             lines.remove(mine)
-            made.broker = replace(made.broker, url=text, ours=await _line(mine[0], text, url, needs, made))
+            made.broker = replace(made.broker, url=text, ours=await _line(mine[0], text, url, needs, made, say))
         else:
             await _broker(text, url, needs, made, say)
         made.notes += [each for line, _, at in lines if (each := _unused(line, at, needs, made))]
         _tell_children(needs, made, backend=not note)
     for line, line_text, line_url in lines:
-        await _line(line, line_text, line_url, needs, made)
+        await _line(line, line_text, line_url, needs, made, say)
     return made
 
 
@@ -125,12 +127,12 @@ async def _broker(text: str, url: RedisUrl, needs: Needs, made: Provision, say: 
             made.notes.append(f"nothing answers at {url.place}, and redis.start is false: start a Redis there")
             made.service = servers.outside(name, text, needs.env)
         else:
-            made.service = await _ours(name, text, url, needs, made)
+            made.service = await _ours(name, text, url, needs, made, say)
             made.broker = replace(made.broker, ours=True)
     elif needs.origin is Origin.NOWHERE and needs.start:
         moved = RedisUrl(port=_free_port(), db=url.db)
         text = moved.at_port(moved.port)
-        made.service = await _ours(name, text, moved, needs, made)
+        made.service = await _ours(name, text, moved, needs, made, say)
         made.broker = replace(made.broker, url=text, ours=True)
         made.notes.append(
             f"{verdict.why}: the Redis of devstack is at {moved.place}; "
@@ -140,7 +142,9 @@ async def _broker(text: str, url: RedisUrl, needs: Needs, made: Provision, say: 
         raise _refusal(url, verdict, needs.broker.source)
 
 
-async def _line(line: Service, text: str, url: RedisUrl, needs: Needs, made: Provision) -> bool:
+async def _line(
+    line: Service, text: str, url: RedisUrl, needs: Needs, made: Provision, say: Callable[[str], None]
+) -> bool:
     """A Redis in the Procfile: is it needed, and can it be started? Says whether devstack's own takes its place."""
     if needs.running:
         return False
@@ -155,16 +159,24 @@ async def _line(line: Service, text: str, url: RedisUrl, needs: Needs, made: Pro
     if launch.shell or not launch.argv or not needs.start or _exists(launch.argv[0], launch.cwd, launch.env):
         return False
     made.notes.append(f"{line.name}: {launch.argv[0]} is not installed, and devstack's own Redis takes its place")
-    ours = await _ours(line.name, text, url, needs, made)
+    ours = await _ours(line.name, text, url, needs, made, say)
     made.replaced[line.name] = replace(ours, needs=line.needs, where=line.where, auxiliary=False)
     return True
 
 
-async def _ours(name: str, text: str, url: RedisUrl, needs: Needs, made: Provision) -> Service:
+async def _ours(
+    name: str, text: str, url: RedisUrl, needs: Needs, made: Provision, say: Callable[[str], None]
+) -> Service:
     if url.tls:
         fix = "use redis:// for a Redis on this machine, or start one that speaks TLS"
         why = f"nothing listens on {url.place}, and the Redis that devstack starts speaks no TLS"
         raise DevstackError(f"there is no Redis at {url.place}", why=why, fix=fix, where=needs.broker.source)
+    kept = "its data is kept" if needs.persist else "its data goes with it"
+    if needs.docker:
+        made.notes.append(f"nothing answered at {url.place}: docker runs {needs.docker.image} there, and {kept}")
+        return await container.service(
+            name, needs.docker, text, url, needs.state_dir, needs.env, say, persist=needs.persist
+        )
     directory = Path(url.path).parent
     if url.path and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
         why = f"the directory {directory} is not there, or not writable"
@@ -174,7 +186,6 @@ async def _ours(name: str, text: str, url: RedisUrl, needs: Needs, made: Provisi
     if server is None:
         raise servers.none_here(url.place, passed, needs.system)
     made.notes += [f"{each}: passed over" for each in passed]
-    kept = "its data is kept" if needs.persist else "its data goes with it"
     made.notes.append(f"nothing answered at {url.place}: devstack runs {server.version} there, and {kept}")
     return servers.service(name, server, text, url, needs.state_dir, needs.env, persist=needs.persist)
 
