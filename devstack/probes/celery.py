@@ -3,6 +3,7 @@
 Rule 1: the beacon says who is registered (its pid is ours); one control ping to exactly that node confirms it. After that heartbeats are
         enough: no broker traffic while they are fresh.
 Rule 2: a broker that does not answer is never the worker's fault, and a solo worker in a task is busy, not down.
+        One that is not subscribed to control messages any more is disconnected, which is neither; only Redis can tell it.
 Rule 3: `ask` answers within ANSWER_WITHIN; the caller counts the misses of a ready worker.
 
 Celery's own `app.control` does the talking, on a bare app in a thread. Measured (Celery 5.7, Redis 7): importing it and redis-py and the
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from devstack.core.health import Answer, Health, Subject
+from devstack.probes import ports
 from devstack.probes.control import Address, BrokerDown, CannotAsk, Control, address_of, in_thread
 
 FRESH = 6.0
@@ -118,7 +120,7 @@ async def _registered(subject: Subject, known: Known, ready: dict[str, object]) 
     if took is not None:
         return _pong(known, about, took)
     if known.sentence:
-        return _no_pong(subject, known, heard)
+        return await _no_pong(subject, known, control, heard, pid if isinstance(pid, int) else None)
     known.unanswered += 1
     if known.solo or known.unanswered >= ASK_WITHOUT_PONG:
         # It said itself that it consumes: a backlog may keep it busy from the first moment on.
@@ -140,7 +142,7 @@ async def _unheard(subject: Subject, known: Known) -> Answer:
             known.node = node
             return _pong(known, f"{node} registered", took)
         if known.sentence:
-            return _no_pong(subject, known, known.proof)
+            return await _no_pong(subject, known, control, known.proof)
         began = time.monotonic()
         nodes = await in_thread(control.stats)
     except BrokerDown as error:
@@ -169,13 +171,28 @@ def _pong(known: Known, about: str, took: float) -> Answer:
     return Answer(Health.READY, known.sentence)
 
 
-def _no_pong(subject: Subject, known: Known, heard: float) -> Answer:
-    silence = f"{time.monotonic() - heard:.0f} s"
+async def _no_pong(subject: Subject, known: Known, control: Control, heard: float, pid: int | None = None) -> Answer:
+    """`pid` is the worker's, if it said so itself."""
+    silence, unknown = f"{time.monotonic() - heard:.0f} s", ""
+    try:
+        hears = await in_thread(lambda: control.hears(lambda: ports.connections(pid) if pid else None))
+    except BrokerDown as error:
+        return _broker_down(control, error)
+    except CannotAsk as error:
+        hears, unknown = None, f"; whether it is connected cannot be told: {error}"
+    if hears is False:
+        return Answer(
+            Health.NOT_YET,
+            f"{known.node} is disconnected: it is not subscribed at {control.address.shown}, and nothing was heard for {silence}",
+            "it connects again when its task ends, or else restart it"
+            if known.solo
+            else "a worker connects again by itself within seconds; if this one does not, restart it",
+        )
     if known.solo:
-        return Answer(Health.BUSY, f"{known.node} is busy for {silence} (solo: it answers when its task ends)")
+        return Answer(Health.BUSY, f"{known.node} is busy for {silence} (solo: it answers when its task ends){unknown}")
     return Answer(
         Health.NOT_YET,
-        f"{known.node} does not answer: no pong, and nothing heard for {silence}",
+        f"{known.node} does not answer: no pong, and nothing heard for {silence}{unknown}",
         f"`kill -USR1 {subject.pid}` makes it print what every thread does",
     )
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -102,8 +102,56 @@ class Control:
         replies = self.talk("stats", reply=True, timeout=1.0)
         return {node: said for reply in replies for node, said in reply.items() if isinstance(said, dict)}
 
+    def hears(self, sockets: Callable[[], Mapping[str, int] | None]) -> bool | None:
+        """Whether control messages reach the worker with these `sockets` (as `ports.connections` gives them); None when that stays open.
+
+        CannotAsk with brokers that do not tell. A message for nobody says how many take it. It goes the way of all control messages, so
+        the database, prefixes and exchange are kombu's business, and it is a whole one: at a broken one every worker reconnects
+        (seen with Celery 5.7). PUBSUB NUMSUB is of no use, for kombu subscribes to patterns.
+        """
+        scheme = self.address.url.partition(":")[0]
+        if scheme.startswith("amqp") or scheme == "pyamqp":
+            raise CannotAsk(f"{scheme} does not tell who is subscribed")
+        return self._with_connection(lambda app, connection: self._hears(connection, sockets))
+
+    def _hears(self, connection: Any, sockets: Callable[[], Mapping[str, int] | None]) -> bool | None:
+        from kombu.pidbox import Mailbox
+
+        channel, taken = connection.default_channel, [0]
+        acquire = channel.conn_or_acquire
+
+        @contextlib.contextmanager
+        def counting(client: Any = None) -> Iterator[Any]:
+            with acquire(client) as found:
+                publish = found.publish
+                found.publish = lambda *words, **more: taken.append(publish(*words, **more))
+                yield found
+
+        channel.conn_or_acquire = counting
+        mailbox: Any = Mailbox
+        mailbox(self.address.exchange, type="fanout", connection=connection).cast(["nobody"], "ping")
+        if not sum(taken):
+            return False
+        if (its := sockets()) is None:
+            return None  # Somebody takes it, perhaps another worker.
+        if self.address.url.startswith(("redis://", "rediss://")) and (connection.port or 6379) not in its.values():
+            return False
+        try:
+            with acquire() as client:
+                known = [each for each in client.client_list() if each.get("addr") in its]
+        except connection.channel_errors:
+            return None  # An ACL may forbid it.
+        # Celery listens to events by a subscription, too; it makes all connections anew when one is lost.
+        return any(each.get("psub") not in (None, "0") for each in known) if known else None
+
     def talk(self, command: str, **options: Any) -> Any:
-        """Broadcast a control command. A connection that has gone stale is replaced once."""
+        """Broadcast a control command."""
+        return self._with_connection(
+            lambda app, connection: app.control.broadcast(command, connection=connection, **options)
+        )
+
+    def _with_connection(self, question: Callable[[Any, Any], T]) -> T:
+        """A connection that has gone stale is replaced once."""
         scheme = self.address.url.partition(":")[0]
         if scheme not in CONTROLLABLE:
             raise CannotAsk(f"{scheme} has no remote control")
@@ -112,7 +160,7 @@ class Control:
                 app = self.app()
                 # A connection of its own for each question: what an unanswered one left behind is gone with it.
                 with app.connection_for_write() as connection:
-                    return app.control.broadcast(command, connection=connection, **options)
+                    return question(app, connection)
             except (ImportError, KeyError, ValueError) as error:
                 raise CannotAsk(mask(str(error))) from error
             except Exception as error:

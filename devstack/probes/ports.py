@@ -55,6 +55,22 @@ def listening(pids: Iterable[int]) -> list[tuple[str, int]]:
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
+def connections(pid: int) -> dict[str, int] | None:
+    """What a process is connected to over TCP: the port of the other end by its own end, written "127.0.0.1:40000"."""
+    import psutil
+
+    try:
+        found = _connections(psutil.Process(pid))
+    except psutil.Error:
+        return None
+    return {_place(each.laddr): each.raddr.port for each in found if each.raddr and each.status == "ESTABLISHED"}
+
+
+def _place(address: Any) -> str:
+    host = address.ip.removeprefix("::ffff:")
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
 def reachable(address: str) -> str:
     """The address to connect to for one that a program listens on: a wildcard is reached through loopback."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(address, address)
