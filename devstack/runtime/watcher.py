@@ -32,6 +32,8 @@ STEP, DEBOUNCE = 10, 50
 """Milliseconds between two looks, and the longest time a batch is collected: an event is seen after about 15 ms at 0.3 % of a core."""
 FEW = 8
 """Files in a batch that are told at once."""
+MANY = 1000
+"""Files after which the system may have dropped some news: its queue is bounded (fs.inotify.max_queued_events)."""
 QUIET = 0.1
 """Seconds without a change after which many are told; more than DEBOUNCE, for that is the pause between two batches of one stream."""
 LONGEST = 2.0
@@ -177,6 +179,8 @@ class Watcher:
         while True:
             await self.news.wait()
             await self._settle(saves)
+            if len(self._seen) > MANY:
+                await self._look(saves)
             self.news.clear()
             paths, self._seen = self._seen, set()
             await saves.judge(paths)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -189,9 +190,39 @@ def test_a_stream_of_saves_is_told_when_it_ends(tmp_path: Path) -> None:
         assert await watched.hears()
         await watched.quiet()
 
-    sizes = [int(event.saved.split()[2]) + 1 if " and " in event.saved else 1 for event in watching(tmp_path, script)]
+    sizes = [size(event) for event in watching(tmp_path, script)]
     assert sum(sizes) == 500
     assert len(sizes) == 1 or (len(sizes) == 2 and sizes[0] <= watcher.FEW)
+
+
+def test_what_the_system_drops_in_a_storm_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = watcher.Watcher._report
+
+    def forgetful(self: watcher.Watcher, paths: Iterable[str]) -> None:
+        real(self, [path for path in paths if len(self._seen) > watcher.MANY or not path.endswith("lost.py")])
+
+    monkeypatch.setattr(watcher.Watcher, "_report", forgetful)
+    monkeypatch.setattr(watcher, "MANY", 100)
+    monkeypatch.setattr(watcher, "QUIET", 0.5)
+
+    async def script(watched: Watching) -> None:
+        def storm() -> None:
+            watched.save("lost.py", "x = 1")
+            for n in range(500):
+                watched.save(f"m{n}.py", "x = 1")
+
+        await asyncio.to_thread(storm)
+        await watched.until(lambda: watched.heard)
+        while await watched.hears(within=1):
+            pass
+        watched.save("last.py", "x = 1")
+        await watched.until(lambda: watched.heard[-1].saved == "last.py")
+
+    assert sum(size(event) for event in watching(tmp_path, script)) == 502
+
+
+def size(event: e.ReloadAsked) -> int:
+    return int(event.saved.split()[2]) + 1 if " and " in event.saved else 1
 
 
 def test_a_lock_that_git_left_behind_holds_nothing_up(tmp_path: Path) -> None:

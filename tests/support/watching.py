@@ -56,7 +56,7 @@ class Watching:
 
     async def quiet(self) -> None:
         """Wait until nothing more comes."""
-        while await self.hears(within=0.4):
+        while await self.hears(within=0.3):
             pass
 
     async def rests(self) -> None:
