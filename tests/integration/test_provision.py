@@ -23,10 +23,12 @@ from devstack.errors import DevstackError
 from devstack.kinds import Context
 from devstack.kinds.redis import recognise
 from devstack.probes.redis import Finding, classify
-from devstack.runtime import ask, provision, servers
+from devstack.runtime import ask, container, provision, servers
 from devstack.runtime.ask import Question
 from devstack.runtime.broker import Clues, Found, Origin, broker_of
+from devstack.runtime.container import Wanted
 from devstack.runtime.provision import Needs, Provision
+from tests.support import fake_docker
 from tests.support.listeners import listener, old_redis
 from tests.support.redis_server import debian, eventually, free_port, redis_server, valkey
 
@@ -455,6 +457,112 @@ def test_a_machine_without_any_server_gets_the_command_that_installs_one(
     error = refused(needs(tmp_path, at(free_port()), env=NO_PATH, system=system))
     assert fix in error.fix
     assert error.why.startswith("no Redis answers there and no server was found on PATH")
+
+
+def in_docker(state: Path, programs: Path, url: str, image: str = "redis:7-alpine", **more: object) -> Needs:
+    env = {"PATH": fake_docker.path(programs)}
+    return needs(state, url, env=env, docker=Wanted(image, "devstack.toml:2"), **more)
+
+
+@pytest.mark.parametrize(
+    ("file", "says", "what", "why", "fix"),
+    [
+        (
+            "daemon-fails",
+            fake_docker.NO_DAEMON,
+            "cannot run redis:7-alpine for Redis",
+            fake_docker.NO_DAEMON,
+            "start it (Docker Desktop, or: sudo systemctl start docker)",
+        ),
+        (
+            "daemon-fails",
+            fake_docker.NOT_ALLOWED,
+            "cannot run redis:7-alpine for Redis",
+            fake_docker.NOT_ALLOWED,
+            "join the group of those who may use it (sudo usermod -aG docker $USER) and log in again",
+        ),
+        (
+            "pull-fails",
+            fake_docker.NO_NETWORK,
+            "docker cannot fetch redis:7-alpine",
+            fake_docker.NO_NETWORK.removeprefix("Error response from daemon: "),
+            "try again with a network (docker pull redis:7-alpine)",
+        ),
+        (
+            "pull-fails",
+            fake_docker.NO_SUCH_IMAGE,
+            "docker cannot fetch redis:7-alpine",
+            "pull access denied for redis:7-alpine, repository does not exist or may require 'docker login'",
+            "correct the name of the image",
+        ),
+    ],
+)
+def test_what_docker_lacks_is_an_error_with_its_own_words_and_the_fix(
+    tmp_path: Path, file: str, says: str, what: str, why: str, fix: str
+) -> None:
+    programs = fake_docker.install(tmp_path / "bin", images="")
+    (programs / file).write_text(says)
+    error = refused(in_docker(tmp_path / "state", programs, at(free_port())))
+    assert (error.what, error.why, error.where) == (what, why, "devstack.toml:2")
+    assert error.fix == f"{fix}, or leave Docker out: devstack has a Redis of its own"
+    assert not (tmp_path / "state" / "redis" / "container").exists()
+
+
+def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
+    error = refused(needs(tmp_path, at(free_port()), env=NO_PATH, docker=Wanted("redis:7-alpine", "--redis-docker")))
+    assert (error.why, error.where) == ("docker is not installed", "--redis-docker")
+
+
+def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "ANSWER_WITHIN", 0.3)
+    (tmp_path / "docker").write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n")
+    (tmp_path / "docker").chmod(0o755)
+    error = refused(in_docker(tmp_path / "state", tmp_path, at(free_port())))
+    assert error.why == "docker version did not end within 0 s"
+
+
+def test_a_socket_is_not_served_from_a_container(tmp_path: Path) -> None:
+    programs = fake_docker.install(tmp_path / "bin")
+    error = refused(in_docker(tmp_path / "state", programs, f"unix://{tmp_path}/redis.sock"))
+    assert "socket" in error.why
+    assert fake_docker.calls(programs) == []
+
+
+def test_a_redis_that_answers_is_used_and_docker_is_not_even_called(tmp_path: Path) -> None:
+    programs = fake_docker.install(tmp_path / "bin")
+    with redis_server() as server:
+        made = decide(in_docker(tmp_path / "state", programs, server.url))
+    assert made.service
+    assert made.service.launch(1).argv == ()
+    assert fake_docker.calls(programs) == []
+
+
+def test_no_password_stands_in_the_command_of_a_container_and_its_data_has_a_volume(tmp_path: Path) -> None:
+    programs, state = fake_docker.install(tmp_path / "bin"), tmp_path / "shop-1234"
+    made = decide(in_docker(state, programs, f"redis://:s3cret@[::1]:{free_port()}/0", persist=True))
+    assert made.service
+    launch = made.service.launch(1)
+    assert "--volume devstack-shop-1234:/data" in launch.argv[0]
+    assert "--publish '[::1]:" in launch.argv[0]
+    assert "s3cret" not in " ".join(launch.argv)
+    assert launch.stdin
+    assert b"requirepass s3cret" in launch.stdin
+
+
+def test_a_container_is_removed_once_and_only_if_there_was_one(tmp_path: Path) -> None:
+    programs, state = fake_docker.install(tmp_path / "bin"), tmp_path / "shop-1234"
+    env = {"PATH": fake_docker.path(programs)}
+    assert asyncio.run(container.sweep(state, env)) == ""
+    assert fake_docker.calls(programs) == []
+    note = state / "redis" / "container"
+    note.parent.mkdir(parents=True)
+    note.touch()
+    (programs / "daemon-fails").write_text(fake_docker.NO_DAEMON)
+    assert asyncio.run(container.sweep(state, env)) == ""
+    assert note.exists()
+    (programs / "daemon-fails").unlink()
+    assert asyncio.run(container.sweep(state, env)) == ""
+    assert not note.exists()
 
 
 def test_a_state_directory_that_cannot_be_used_is_an_error_with_the_fix(tmp_path: Path) -> None:

@@ -704,3 +704,22 @@ def test_a_port_beyond_the_last_one_is_refused(make: Make) -> None:
     with pytest.raises(DevstackError) as caught:
         make({"Procfile": "a: run\nb: run\n"}, port=65500)
     assert (caught.value.what, caught.value.where) == ("b.1 would get PORT 65600", "Procfile:2")
+
+
+@pytest.mark.parametrize(
+    ("toml", "flag", "image", "source"),
+    [
+        ("", False, "", "default"),
+        ("docker = false", False, "", "devstack.toml:2"),
+        ("docker = true", False, "redis:7-alpine", "devstack.toml:2"),
+        ("", True, "redis:7-alpine", "--redis-docker"),
+        ("docker = false", True, "redis:7-alpine", "--redis-docker"),
+        ('docker = "valkey/valkey:8"', True, "valkey/valkey:8", "--redis-docker"),
+    ],
+)
+def test_the_redis_runs_in_a_container_when_somebody_says_so(
+    make: Make, toml: str, flag: bool, image: str, source: str
+) -> None:
+    project = make({"Procfile": "web: x\n", "devstack.toml": f"[redis]\n{toml}\n"}, redis_docker=flag)
+    explained = next(each for each in project.explained if each.key == "redis.docker")
+    assert (project.redis_image, explained.value, explained.source) == (image, image or False, source)

@@ -46,6 +46,7 @@ log_count = 3
 url = "redis://localhost/1"
 start = false
 persist = true
+docker = "valkey/valkey:8"
 [processes.web]
 command = "gunicorn shop"
 as_written = true
@@ -68,6 +69,7 @@ standby = true
     assert (found.procfile, found.env_files, found.port) == ("Procfile.local", (".env", ".env.local"), 3000)
     assert (found.watch, found.ready_within, found.grace) == (("src",), 120.0, 3.0)
     assert (found.redis.url, found.redis.start, found.redis.persist) == ("redis://localhost/1", False, True)
+    assert found.redis.docker == "valkey/valkey:8"
     web = found.process("web")
     assert (web.needs, web.ready_within, web.stop_signal) == (("db",), 0.5, "INT")
     assert (web.reload, web.drain, web.standby, found.standby) == ("overlap", 20.0, True, False)
@@ -75,7 +77,7 @@ standby = true
     assert (web.env, web.probe) == ({"DEBUG": "1", "WORKERS": "2"}, ProbeSpec("none"))
     assert found.sources[("port",)] == "devstack.toml:4"
     assert found.sources[("redis", "url")] == "devstack.toml:15"
-    assert found.sources[("processes", "web", "port")] == "devstack.toml:31"
+    assert found.sources[("processes", "web", "port")] == "devstack.toml:32"
     every = {(key.name,) for key in settings.keys(Settings)}
     every |= {("redis", key.name) for key in settings.keys(settings.RedisSettings)}
     every |= {("processes", "web", key.name) for key in settings.keys(settings.ProcessSettings)}
@@ -117,6 +119,9 @@ def test_an_unknown_key_is_an_error_with_its_line_and_the_nearest(
         ("env_files = [3]", "env_files must be a list of texts\n  why: it is a list"),
         ('processes = "web"', 'processes must be a table\n  why: it is "web"'),
         ("redis = true", "redis must be a table\n  why: it is true"),
+        ('redis.docker = "--privileged"', "redis.docker must be true, false or the name of an image"),
+        ('redis.docker = "redis 7"', "redis.docker must be true, false or the name of an image"),
+        ("redis.docker = 7", "redis.docker must be true, false or the name of an image"),
         ("processes.web = 3", "processes.web must be a table"),
         ('processes.web.stop_signal = "KIL"', "must be one of TERM, INT"),
         ("processes.web.instances = -1", "must be a whole number"),
