@@ -90,7 +90,7 @@ async def _starting(subject: Subject, known: Known) -> Answer:
 
 async def _registered(subject: Subject, known: Known, ready: dict[str, object]) -> Answer:
     node, pid, pool = str(ready["node"]), ready["pid"], str(ready.get("pool") or "")
-    if pid != subject.pid and (pids := await asyncio.to_thread(subject.pids)) and pid not in pids:
+    if pid != subject.pid and (pids := await asyncio.to_thread(subject.pids)) and pid not in list(pids):
         return Answer(Health.NOT_YET, f"{node} registered, but its pid {pid} is no process of {subject.process}")
     leaving = subject.beacon.get("worker_leaving")
     if leaving and _seen(leaving) > _seen(ready):
@@ -151,7 +151,7 @@ async def _unheard(subject: Subject, known: Known) -> Answer:
         return Answer(Health.NOT_YET, f"{alive}, its worker cannot be asked: {error}")
     pids = await asyncio.to_thread(subject.pids)
     for name, said in nodes.items():
-        if said.get("pid") in pids:
+        if said.get("pid") in list(pids):
             known.node = name
             known.solo = "solo" in str(said.get("pool"))
             return _pong(known, f"{name} registered (pid {said['pid']})", time.monotonic() - began)

@@ -181,7 +181,10 @@ def address_of(broker: Broker | None, said: dict[str, object] | None) -> Address
     if not uri or _server(uri) == _server(known):
         url = known
     else:
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError:
+            return None
         url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         if said.get("has_password"):
             return None

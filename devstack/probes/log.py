@@ -45,8 +45,8 @@ async def ask(subject: Subject, pattern: str) -> Answer:
         wanted = re.compile(pattern)
     except re.error as error:
         return Answer(Health.UNKNOWN, f'"{pattern}" is not a regular expression: {error}', "correct the log probe")
-    if printed := subject.beacon.get(PRINTED):
-        return Answer(Health.READY, f'printed "{printed["text"]}"')
+    if isinstance(printed := subject.beacon.get(PRINTED, {}).get("text"), str):
+        return Answer(Health.READY, f'printed "{printed}"')
     for line in _COLOURS.sub(b"", subject.tail()).decode("utf-8", "replace").splitlines():
         if match := wanted.search(line):
             return Answer(Health.READY, f'printed "{_shown(match, line)}"')

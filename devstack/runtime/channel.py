@@ -90,7 +90,7 @@ class Channel:
             _close(descriptors)
 
     def _take(self, line: bytes, descriptors: list[int]) -> None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             message = json.loads(line)
             if isinstance(message, dict):
                 self._hear(message, descriptors)
