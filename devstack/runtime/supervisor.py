@@ -388,7 +388,8 @@ class Supervisor:
 
     def _progress(self, pause: float) -> None:
         if not self._greeted and not self.stack.leaving:
-            if text := voice.progress(self.stack, time.monotonic() - self._started):
+            ages = {name: time.monotonic() - run.subject.started for (name, _), run in self._runs.items()}
+            if text := voice.progress(self.stack, ages):
                 self._output.say(text)
             self._later(pause * 1.5, self._progress, pause * 1.5)
 

@@ -10,6 +10,8 @@ from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import listing, seconds
 
 LAST_LINES = 12
+LONG_START = 5.0
+"""Seconds since its own start from which one that is not ready keeps us waiting: one that was restarted just now does not."""
 LONG_FINISH = 5.0
 """Seconds: old code that took longer to finish is worth a line."""
 
@@ -65,15 +67,14 @@ def error(process: Process, said: Announce, tail: bytes, fix: str, blocked: list
     return "\n".join(lines)
 
 
-def progress(stack: Stack, elapsed: float) -> str:
-    """Who keeps us waiting, after `elapsed` seconds; empty when nobody does."""
-    late = [p for p in stack.processes.values() if p.phase is Phase.STARTING]
+def progress(stack: Stack, ages: Mapping[str, float]) -> str:
+    """Who keeps us waiting, and for how long; empty when nobody does. `ages` are the seconds since the newest start of each process."""
+    starting = [p for p in stack.processes.values() if p.phase is Phase.STARTING]
+    late = [p for p in starting if ages.get(p.name, 0.0) >= LONG_START]
     if not late:
         return ""
-    named = "; ".join(f"{p.name}: {p.reason}" for p in late[:4]) + (
-        f"; and {len(late) - 4} more" if len(late) > 4 else ""
-    )
-    return f"still waiting after {seconds(elapsed)} for {named}"
+    named = "; ".join(f"after {seconds(ages[p.name])} for {p.name}: {p.reason}" for p in late[:4])
+    return f"still waiting {named}" + (f"; and for {len(late) - 4} more" if len(late) > 4 else "")
 
 
 def farewell(stack: Stack, code: int) -> str:
