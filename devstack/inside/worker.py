@@ -15,9 +15,11 @@ Order (answer: fields):
   resume (resumed): takes tasks again.
   leave (quiesced when it was not yet; drained: finished; then worker_leaving): waits until nothing is active and every acknowledgement is
     with the broker, then one warm shutdown.
-  requeue (requeued: returned, lost, exits): for tasks that outlast the grace. Those acknowledged late go back to the broker; `lost` names
-    those acknowledged early, which nobody could give back. `exits` tells whether the worker ends by itself now (prefork, gevent, eventlet:
-    Celery's own cold shutdown, which from 5.5 on is its soft one); threads cannot be stopped: kill such a worker at once.
+  requeue (requeued: returned, lost, exits): after one of the above, for tasks that outlast the grace. Those acknowledged late go back to
+    the broker; `lost` names those acknowledged early, which nobody can give back. `exits`: a prefork worker ends by itself now, by
+    Celery's own cold shutdown (from 5.5 on its soft one, which waits `worker_soft_shutdown_timeout` first). In other pools Celery cannot
+    stop a task, or loses it when it does (gevent and eventlet acknowledge a killed one): kill such a worker at once, its tasks may run
+    elsewhere already.
   status (active: tasks, as [name, seconds], the longest first).
   Any of them: cannot: order, why.
 """
@@ -198,6 +200,9 @@ class Worker:
             self.hub.on_tick.add(self.left)
 
     def requeue(self) -> None:
+        if not self.shut:
+            raise Cannot("the worker still takes tasks, and would take these again")
+        self.leaving = False
         late, lost = [], []
         for request in list(self.state.active_requests):
             if request.task.acks_late and not request.acknowledged:
@@ -205,7 +210,7 @@ class Worker:
             else:
                 lost.append(request.name)
         quit_signal = getattr(signal, "SIGQUIT", 0)
-        exits = self.pool() not in ("solo", "thread") and quit_signal > 0
+        exits = self.pool() == "prefork" and quit_signal > 0
         for request in late:
             if not exits:
                 self.give_back(request)

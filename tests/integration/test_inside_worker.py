@@ -185,6 +185,34 @@ def test_what_is_given_back_is_next_in_its_old_order(tmp_path: Path, server: Ser
         assert waiting[::-1] == ids[2:]
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "threads",
+        pytest.param("gevent", marks=needs_gevent),
+        pytest.param("eventlet", marks=needs_eventlet),
+    ],
+)
+def test_a_pool_that_cannot_stop_a_task_gives_it_back_before_the_worker_is_killed(
+    tmp_path: Path, server: Server, pool: str
+) -> None:
+    book = ledger.make(tmp_path, server)
+    with book.worker("old", "-P", pool) as old:
+        old.message("worker_ready")
+        book.send("[late.delay(60), note.delay(60)]")
+        book.wait_for_starts(2)
+        old.order("requeue")
+        assert "still takes tasks" in str(old.message("cannot")["why"])
+        old.order("leave")
+        old.message("quiesced")
+        old.order("requeue")
+        said = old.message("requeued")
+        assert (said["returned"], said["lost"], said["exits"]) == (1, ["shop.note"], False)
+        assert server.command("HLEN", "unacked") == ":0"
+        old.stop(signal.SIGKILL)
+        assert queued(server) == 1
+
+
 def test_a_worker_without_an_event_loop_is_quiesced_in_the_middle_of_a_task(tmp_path: Path, server: Server) -> None:
     book = ledger.make(tmp_path, server, event_loop=False, acks_late=True)
     with book.worker("old", "-P", "solo") as old:
