@@ -93,7 +93,7 @@ async def ask(subject: Subject, url: str = "", within: float = 2.0) -> Answer:
 
 
 async def _at_any_port(subject: Subject, within: float) -> Answer:
-    open_ports = await asyncio.to_thread(ports.listening, sorted(subject.pids()))
+    open_ports = await asyncio.to_thread(lambda: ports.listening(subject.pids()))
     answer = Answer(Health.NOT_YET, "has not opened a port yet")
     for address, number in open_ports:
         url = RedisUrl(host=ports.reachable(address), port=number)
