@@ -30,7 +30,9 @@ from devstack.runtime.users import Use, Users, relative, shown
 JUST_STARTED = 2.0
 """Seconds after its start in which what a process without a probe changes is laid to its start."""
 JUST_READY = 0.5
+"""The same for one that tells when it is ready, since then."""
 LONG_START = 30.0
+"""The same while it is not ready yet."""
 OURS = "{}.{}.".format(*sys.version_info)
 
 
@@ -150,8 +152,7 @@ class Saves:
                     continue
                 waiting = self._waiting.setdefault(name, Waiting(use.process.starts))
                 before = waiting.files.setdefault(change.path, change.before)
-                same_run = waiting.starts == use.process.starts and use.process.phase is not Phase.FAILED
-                if before == change.after and same_run:
+                if before == change.after and _still_runs(use.process, waiting):
                     del waiting.files[change.path]
                     restored.add(change.path)
             if name in self._waiting and not self._waiting[name].files:
@@ -169,8 +170,9 @@ class Saves:
             self._faults |= await asyncio.to_thread(syntax.check, sources)
 
     def _decide(self, users: dict[str, Use], ours: set[str], saved: set[str]) -> bool:
-        told: dict[str, None] = {}
-        names, blocked = [], dict[str, list[str]]()
+        told: dict[str, list[str]] = {}
+        blocked: dict[str, list[str]] = {}
+        names = []
         for name in list(self._waiting):
             files = self._waiting[name].files
             faulty = [path for path in files if path in self._faults] if name in ours else []
@@ -181,14 +183,15 @@ class Saves:
                 blocked.setdefault(path, []).append(name)
             if not faulty:
                 names.append(name)
-                told |= dict.fromkeys([*sorted(files.keys() & saved), *sorted(files.keys() - saved)])
+                for path in (*sorted(files.keys() & saved), *sorted(files.keys() - saved)):
+                    told.setdefault(path, []).append(name)
                 del self._waiting[name]
         self._report(blocked, saved)
         if names:
             self._starts |= {name: users[name].process.starts for name in names}
             self.told_at = asyncio.get_running_loop().time()
-            for path in told:
-                self._echoes.told(path, tuple(names), time.monotonic())
+            for path, concerned in told.items():
+                self._echoes.told(path, tuple(concerned), time.monotonic())
             self._tell(e.ReloadAsked(tuple(names), shown(told, self._root)))
         return bool(names)
 
@@ -212,9 +215,15 @@ class Saves:
             for path in (new[1:] if new else sorted(blocked))
         ]
         if more:
-            verb = "does not compile either" if new else "still does not compile"
+            does = "does" if len(more) == 1 else "do"
             names = sorted({name for path in blocked for name in blocked[path]})
-            self._say(f"{listing(more)} {verb}" + ("" if new else f": {listing(names)} not reloaded"))
+            rest = f"{does} not compile either" if new else f"still {does} not compile: {listing(names)} not reloaded"
+            self._say(f"{listing(more)} {rest}")
+
+
+def _still_runs(process: Process, waiting: Waiting) -> bool:
+    """Whether it has what it was told of last, for sure: it has proved itself since, and nothing has started."""
+    return process.phase is Phase.READY and process.run == process.starts == waiting.starts
 
 
 def _runs(process: Process) -> bool:

@@ -204,6 +204,30 @@ def test_an_error_that_is_taken_back_reloads_nothing_and_says_so(tmp_path: Path)
     watching(tmp_path, script)
 
 
+def test_what_was_taken_back_is_told_to_one_whose_last_reload_failed(tmp_path: Path) -> None:
+    """It runs older code than that."""
+    (tmp_path / "tasks.py").write_text("x = 1")
+
+    async def script(watched: Watching) -> None:
+        watched.uses("worker.1", ["tasks.py"])
+        process = watched.stack.processes["worker.1"]
+        process.run, process.starts = 1, 2
+        watched.save("tasks.py", "x = ")
+        await watched.until(lambda: watched.said)
+        watched.said.clear()
+        watched.save("tasks.py", "x = 1")
+        assert await told(watched) == [(("worker.1",), "tasks.py")]
+        process.run = 2
+        process.phase = Phase.RELOADING  # it may have read what was broken
+        watched.save("tasks.py", "x = ")
+        await watched.until(lambda: watched.said)
+        watched.said.clear()
+        watched.save("tasks.py", "x = 1")
+        assert await told(watched) == [(("worker.1",), "tasks.py")]
+
+    watching(tmp_path, script)
+
+
 def test_several_errors_are_one_frame_and_a_line(tmp_path: Path) -> None:
     async def script(watched: Watching) -> None:
         watched.uses("worker.1", ["a.py", "b.py", "c.py"])
@@ -211,7 +235,7 @@ def test_several_errors_are_one_frame_and_a_line(tmp_path: Path) -> None:
             watched.save(f"{name}.py", "x = ")
         await watched.until(lambda: len(watched.said) == 2)
         assert watched.said[0].startswith("error: worker.1 not reloaded: a.py does not compile")
-        assert watched.said[1] == "b.py:1 and c.py:1 does not compile either"
+        assert watched.said[1] == "b.py:1 and c.py:1 do not compile either"
         watched.said.clear()
         assert not watched.heard
 
