@@ -73,8 +73,8 @@ async def service(
     line = shlex.join([*words, wanted.image, "-"])
     remove = f"{shlex.join([docker, 'rm', '--force', called])} </dev/null >/dev/null 2>&1"
     launch = Launch(
-        # The client gets the TERM as well; the shell stays until the container is gone, for it would answer in place of the next one.
-        argv=(f"trap : TERM; {remove}; {line}; code=$?; {remove}; exit $code",),
+        # When the client alone was killed, the old container must be gone first: it would answer in place of the next one.
+        argv=(f"{remove}; {line}; code=$?; {remove}; exit $code",),
         env=dict(env),
         cwd=str(note.parent),
         shell=True,
