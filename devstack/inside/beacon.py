@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OPTIONS = ("global_keyprefix", "sep", "fanout_prefix", "fanout_patterns", "priority_steps", "master_name")
 """The transport options that decide where control messages go. Others may hold passwords."""
 POOLS = {"thread": "threads", "asynpool": "prefork"}
+WITHOUT_CHILDREN = ("solo", "threads", "gevent", "eventlet")
 
 
 def attach(channel: "Any", signals: "Any") -> None:
@@ -73,8 +74,9 @@ def rename(controller: "Any", suffix: str) -> str:
     return str(controller.hostname)
 
 
-def alone(controller: "Any") -> "str | None":
-    """Why a second worker with the same options must not run at the same time, or None."""
+def alone(consumer: "Any") -> "str | None":
+    """Why a second worker with the same options must not run at the same time, or None. `worker.py` refuses by the last two."""
+    controller = consumer.controller
     if controller.pidfile:
         return "its pid file (--pidfile) allows one worker at a time"
     if controller.statedb:
@@ -83,6 +85,11 @@ def alone(controller: "Any") -> "str | None":
         return "it contains beat (-B), and two would send every periodic task twice"
     if controller.app.conf.worker_direct:
         return "its direct queue (worker_direct) is named after the node"
+    if consumer.connection.transport.driver_type not in ("redis", "amqp"):
+        return "messages cannot be given back safely to its broker"
+    pool = pool_name(consumer.pool)
+    if pool not in WITHOUT_CHILDREN and not (pool == "prefork" and consumer.hub is not None):
+        return "tasks cannot be taken back safely from its pool"
     return None
 
 
@@ -95,8 +102,8 @@ def worker(consumer: "Any") -> "dict[str, Any]":
         concurrency=lambda: consumer.controller.concurrency,
         queues=lambda: list(app.amqp.queues.consume_from),
         remote_control=lambda: bool(app.conf.worker_enable_remote_control),
-        beside=lambda: alone(consumer.controller) is None,
-        why=lambda: alone(consumer.controller),
+        beside=lambda: alone(consumer) is None,
+        why=lambda: alone(consumer),
     )
 
 

@@ -94,7 +94,7 @@ def test_a_quiesced_worker_leaves_tasks_in_the_queue_and_takes_them_after_resume
 ) -> None:
     book = ledger.make(tmp_path, server, event_loop=event_loop)
     with book.worker("old", "-P", pool) as old:
-        old.message("worker_ready")
+        assert old.message("worker_ready")["beside"] is True
         early = book.send("[note.apply_async(countdown=3600), slowly.delay()]")
         book.wait_for_ends(early[1:])
         assert quiesced(old, book) == 0
@@ -346,7 +346,8 @@ def test_a_worker_with_a_file_of_its_own_cannot_live_beside_another(
 def test_what_cannot_be_done_safely_is_refused_and_changes_nothing(tmp_path: Path, server: Server) -> None:
     book = ledger.make(tmp_path, server, event_loop=False)
     with book.worker("old", "-P", "prefork") as run:
-        assert run.message("worker_ready")["beside"] is True
+        ready = run.message("worker_ready")
+        assert (ready["beside"], "pool" in str(ready["why"])) == (False, True)
         run.order("nonsense")
         assert run.message("cannot", lambda said: said["order"] == "nonsense")
         run.order("quiesce")
