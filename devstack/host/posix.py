@@ -124,6 +124,9 @@ def on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> 
         number = getattr(signal, name)
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(number, tell, int(number))
+        elif name != "SIGHUP":
+            # A script's `devstack up &` ignores Ctrl-C. Our children must not: some are asked to leave by it.
+            signal.signal(number, lambda number, frame: None)
 
 
 @contextlib.contextmanager

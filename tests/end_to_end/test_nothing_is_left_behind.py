@@ -176,3 +176,19 @@ def test_many_processes_get_room_and_their_usual_limit(tmp_path: Path) -> None:
         up.ctrl_c()
         assert up.ends() == 130
         assert up.left() == []
+
+
+def test_what_a_script_starts_in_the_background_stops_as_politely(tmp_path: Path) -> None:
+    """Such a devstack ignores SIGINT, as its shell wants it; its processes are asked to leave by one."""
+    (tmp_path / "Procfile").write_text(f"web: {shlex.quote(sys.executable)} polite.py\n")
+    (tmp_path / "polite.py").write_text(
+        "import time\ntry:\n    print('up', flush=True)\n    time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('bye', flush=True)\n"
+    )
+    (tmp_path / "devstack.toml").write_text('[processes.web]\nstop_signal = "INT"\ngrace = 30\n')
+    ignoring = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with Up(tmp_path, "up", "--no-color", before=ignoring) as up:
+        up.until("up$")
+        up.ctrl_c()
+        up.process.terminate()
+        up.until("bye$", within=20)
+        assert up.ends() == 143
