@@ -76,6 +76,7 @@ class Child(asyncio.SubprocessProtocol):
         """Whether the whole group has been told to leave, or killed."""
         self._ended = False
         """Whether the main process is gone."""
+        self._end = asyncio.Event()
 
     async def start(self, extra: Mapping[str, str] | None = None, descriptors: Sequence[int] = ()) -> int:
         """Spawn it, with `extra` environment and open `descriptors`; the pid. OSError when that is not possible."""
@@ -191,6 +192,7 @@ class Child(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self._ended = True
+        self._end.set()
         self._spawn(self._wind_up())
 
     # ---- what the supervisor asks for
@@ -263,6 +265,13 @@ class Child(asyncio.SubprocessProtocol):
             self._source.end()
         assert self._code is not None
         self._exited(self._code)
+
+    async def wait(self, within: float) -> None:
+        """Until the main process is gone, if there is one that is ours to wait for."""
+        with contextlib.suppress(TimeoutError):
+            if self._process:
+                async with asyncio.timeout(within):
+                    await self._end.wait()
 
     def close(self) -> None:
         """Let go of everything that is open."""

@@ -60,7 +60,8 @@ async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Ca
             longest = SHORT_PAUSE if time.monotonic() - subject.started < PATIENCE else LONG_PAUSE
             with contextlib.suppress(TimeoutError):
                 # A question that costs something is not asked most of the time.
-                await asyncio.wait_for(news.wait(), max(pause, 2 * took))
+                async with asyncio.timeout(max(pause, 2 * took)):
+                    await news.wait()
             pause = min(pause * 1.5, longest)
         elif spec.every is None:
             return
@@ -71,7 +72,9 @@ async def watch(subject: Subject, spec: ProbeSpec, news: asyncio.Event, tell: Ca
 async def _ask(subject: Subject, spec: ProbeSpec) -> Answer:
     probe = importlib.import_module(f"devstack.probes.{spec.how}")
     try:
-        answer = await asyncio.wait_for(probe.ask(subject, **spec.options), ANSWER_WITHIN)
+        # Not wait_for: that of Python 3.11 forgets that it was cancelled when the answer comes at the same moment; we would ask for ever.
+        async with asyncio.timeout(ANSWER_WITHIN):
+            answer = await probe.ask(subject, **spec.options)
         assert isinstance(answer, Answer)
     except TimeoutError:
         return Answer(Health.NOT_YET, f"no answer within {ANSWER_WITHIN:.0f} s")

@@ -37,6 +37,13 @@ from devstack.runtime.standby import Standby
 FIRST_PROGRESS = 8.0
 """Seconds until we say what we wait for; repeated ever less often."""
 STOP_PROGRESS = 3.0
+ANSWERED_WITHIN = 0.2
+"""Seconds that a leaving worker gets to say what it is doing."""
+HEARD_WITHIN = 2.0
+"""Seconds within which an order is heard, unless the program is busy."""
+GIVEN_BACK_WITHIN = 5.0
+KILLED_WITHIN = 2.0
+"""Seconds that we wait, when all is over, for the end of what was killed."""
 JITTER = 0.1
 
 
@@ -76,7 +83,7 @@ class Supervisor:
         self._timers: set[asyncio.TimerHandle] = set()
         self._started = time.monotonic()
         self._left_at = 0.0
-        self._greeted = False
+        self._greeted = self._forced = False
         self._paused = False
         self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -94,12 +101,16 @@ class Supervisor:
             self._closed = True
             for task in self._tasks:
                 task.cancel()
-            for run in self._runs.values():
-                run.child.kill()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._standby.close()
-            for run in self._runs.values():
-                run.child.close()
+            children = [run.child for run in self._runs.values()]
+            for child in children:
+                child.kill()
+            try:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await asyncio.gather(*(child.wait(KILLED_WITHIN) for child in children))
+            finally:  # also when somebody does not wait for that
+                self._standby.close()
+                for child in children:
+                    child.close()
 
     def tell(self, event: e.Event) -> None:
         """Take an event in; safe to call from within the performing of another."""
@@ -144,6 +155,7 @@ class Supervisor:
         if not self._left_at:
             self._left_at = time.monotonic()
             self._later(STOP_PROGRESS, self._stop_progress)
+        self._forced |= force
         self.tell(e.ShutdownAsked(forced=force))
 
     def pause(self) -> None:
@@ -203,7 +215,7 @@ class Supervisor:
             subject,
             self._source(process),
             exited=run.exited,
-            told=run.news.set,
+            told=lambda: self._told(process, run),
             spawn=self._task,
             guard=self._guard,
             search=search(question(process, run)),
@@ -263,7 +275,7 @@ class Supervisor:
                 return pid
             self._standby.drop(process.name)
         elif spare:
-            spare.child.become(run.subject, self._source(process), run.exited, run.news.set)
+            spare.child.become(run.subject, self._source(process), run.exited, lambda: self._told(process, run))
             run.child = spare.child
             run.child.order(f"go {words}".rstrip(), listeners)
             assert run.subject.pid is not None
@@ -308,16 +320,43 @@ class Supervisor:
             run.prober = self._task(prober.watch(run.subject, question(process, run), run.news, self.tell))
 
     def _retire(self, name: str, number: int) -> None:
-        """The order lets it finish what it has; what has not come so far gets its signal."""
-        run = self._runs[name, number]
-        run.retired_at = time.monotonic()
-        if "worker_ready" in run.subject.beacon or run.child.listeners:
-            run.ending = "polite"
-            if run.prober:
-                run.prober.cancel()
-            run.child.order("leave")
-        else:
-            self._end(name, number, polite=True)
+        """New code is there: the old one finishes what it has, and goes."""
+        self._runs[name, number].retired_at = time.monotonic()
+        self._end(name, number, polite=True)
+
+    def _told(self, process: Process, run: Run) -> None:
+        """Its channel has news."""
+        run.news.set()
+        if run.ending == "polite" and run.subject.beacon.get("cannot", {}).get("order") == "leave":
+            run.child.leave(process.service.stop_signal, process.service.signal_group)
+
+    def _see_off(self, process: Process, run: Run) -> None:
+        """Ask it to leave: what can be ordered to finishes its tasks or requests first. One that is too busy to listen gets its signal."""
+        service = process.service
+        if "worker_ready" not in run.subject.beacon and not run.child.listeners:
+            run.child.leave(service.stop_signal, service.signal_group)
+            return
+
+        def remind() -> None:
+            if run.alive and not run.subject.beacon.keys() & {"quiesced", "leaving"}:
+                run.child.leave(service.stop_signal, service.signal_group)
+
+        for stale in ("quiesced", "leaving"):
+            run.subject.beacon.pop(stale, None)
+        run.child.order("leave")
+        self._later(HEARD_WITHIN, remind)
+
+    async def _give_back(self, run: Run) -> None:
+        """Its grace is over: what it can give back to the broker goes there, and then it is killed."""
+        with contextlib.suppress(TimeoutError):
+            run.child.order("requeue")
+            async with asyncio.timeout(HEARD_WITHIN):
+                while "requeued" not in run.subject.beacon:
+                    run.news.clear()
+                    await run.news.wait()
+            if run.subject.beacon["requeued"].get("exits"):
+                await run.child.wait(GIVEN_BACK_WITHIN)
+        run.child.kill()
 
     def _end(self, name: str, number: int, polite: bool) -> None:
         run = self._runs.get((name, number))
@@ -327,14 +366,15 @@ class Supervisor:
         run.ending = "polite" if polite else "hard"
         if run.prober:
             run.prober.cancel()
-        service = self.stack.processes[name].service
         if not run.subject.launch.argv:
             # An outside server: it is not ours to stop.
             self.tell(e.Exited(name, number, 0))
         elif polite:
-            run.child.leave(service.stop_signal, service.signal_group)
-        else:
+            self._see_off(self.stack.processes[name], run)
+        elif self._forced or "worker_ready" not in run.subject.beacon:
             run.child.kill()
+        else:
+            self._task(self._give_back(run))
 
     def _exited(self, process: Process, run: Run, code: int) -> None:
         run.alive = False
@@ -394,9 +434,20 @@ class Supervisor:
             self._later(pause * 1.5, self._progress, pause * 1.5)
 
     def _stop_progress(self) -> None:
-        if text := voice.stopping(self.stack, time.monotonic() - self._left_at):
-            self._output.say(text)
+        for run in self._runs.values():
+            if run.alive and "worker_ready" in run.subject.beacon:
+                run.child.order("status")
+        self._later(ANSWERED_WITHIN, self._say_who_stays)
         self._later(STOP_PROGRESS, self._stop_progress)
+
+    def _say_who_stays(self) -> None:
+        doing = {
+            name: run.subject.beacon.get("active", {}).get("tasks")
+            for (name, _), run in self._runs.items()
+            if run.alive
+        }
+        if text := voice.stopping(self.stack, time.monotonic() - self._left_at, doing):
+            self._output.say(text)
 
     # ---- timers and tasks
 
