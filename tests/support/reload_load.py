@@ -41,6 +41,7 @@ class _Program:
             [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._lines: list[str] = []
+        self._over = False
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -64,6 +65,9 @@ class _Program:
                 self._lines.append(line)
                 self._took(line.split())
                 self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
 
     def _took(self, words: list[str]) -> None:
         raise NotImplementedError
@@ -76,8 +80,7 @@ class _Program:
     def _wait(self, true: Callable[[], object], what: str, within: float) -> None:
         with self._news:
             if not self._news.wait_for(true, within):
-                code = self._process.poll()
-                ended = "" if code is None else f" (it has exited {code})"
+                ended = f" (the process of the load has exited {self._process.poll()})" if self._over else ""
                 raise AssertionError(f"no {what} within {within:.0f} s{ended}; last: {self._lines[-5:]}")
 
 
@@ -160,7 +163,7 @@ class Visitors(_Program):
     def halt(self) -> None:
         """No new request; those that are open are waited for."""
         self._say(halt=True)
-        self._wait(lambda: self._process.poll() is not None and not self._reader.is_alive(), "end of the visits", 30)
+        self._wait(lambda: self._over, "end of the visits", 30)
 
     def wait_for_version(self, version: int, within: float = 60.0) -> Visit:
         """The first answer of this version or a later one."""
