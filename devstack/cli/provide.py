@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -26,9 +27,9 @@ from devstack.host import Host
 
 if TYPE_CHECKING:
     from devstack.runtime.ask import Question
-    from devstack.runtime.broker import Found
+    from devstack.runtime.broker import Asking, Found
     from devstack.runtime.inputs import State
-    from devstack.runtime.provision import Provision
+    from devstack.runtime.provision import Needs, Provision
     from devstack.runtime.supervisor import Supervisor
 
 CELERY_ROLES = ("worker", "beat", "flower")
@@ -60,11 +61,8 @@ async def provide(project: Project, say: Callable[[str], None]) -> Provided:
     """
     if not wants_redis(project):
         return Provided()
-    lines, redis = _celery_lines(project), _redis_lines(project)
-    wanted = None if lines or redis or project.settings.redis.url else _wanted(project)
-    from devstack.runtime.broker import Found, Origin
-
-    found = Found(wanted, Origin.ENVIRONMENT) if wanted else await _find(project, lines, say)
+    lines, redis = celery_lines(project), redis_lines(project)
+    found = await find(project, lines, say)
     # Where nobody is there to mend it, the processes shall say themselves what is wrong.
     if found.unread and found.unread.mendable and not project.options.exit_on_failure:
         later = Later(project, found, found.unread.why, say)
@@ -125,13 +123,13 @@ class Later:
     async def _provide(self) -> Provision | None:
         project = self._project
         _read_env_files(project)
-        lines = _celery_lines(project)
-        found = await _find(project, lines, self._say)
+        lines = celery_lines(project)
+        found = await find(project, lines, self._say)
         self._seen = self._with_env_files({**self._seen, **found.seen})
         if found.unread:
             self._still(found.unread.why)
             return None
-        redis = tuple(each for each in _redis_lines(project) if each is not self.stand_in.service)
+        redis = tuple(each for each in redis_lines(project) if each is not self.stand_in.service)
         return await _arrange(project, found, lines, self._say, redis=redis, running=True)
 
     def _still(self, why: str) -> None:
@@ -147,9 +145,15 @@ class Later:
         return {**inputs.now(paths), **seen}
 
 
-async def _find(project: Project, lines: list[CeleryLine], say: Callable[[str], None]) -> Found:
-    from devstack.runtime.broker import Clues, broker_of
+async def find(
+    project: Project, lines: list[CeleryLine], say: Callable[[str], None], asking: Asking | None = None
+) -> Found:
+    """Where the broker is. `asking` puts the questions to the project in another way than `ask` does."""
+    from devstack.runtime.ask import ask
+    from devstack.runtime.broker import Clues, Found, Origin, broker_of
 
+    if not (lines or redis_lines(project) or project.settings.redis.url) and (wanted := _wanted(project)):
+        return Found(wanted, Origin.ENVIRONMENT)
     clues = Clues(
         lines=[(line.words, line.service.where) for line in lines],
         variable=lambda name: _variable(project, name),
@@ -157,6 +161,7 @@ async def _find(project: Project, lines: list[CeleryLine], say: Callable[[str], 
         memory=project.state_dir,
         setting=project.settings.redis.url or "",
         setting_where=project.settings.sources.get(("redis", "url"), ""),
+        ask=asking or ask,
     )
     return await broker_of(clues, say)
 
@@ -171,8 +176,7 @@ async def _arrange(
     running: bool = False,
 ) -> Provision:
     """Decide about the Redis, and have it known to the processes."""
-    from devstack.runtime.container import Wanted
-    from devstack.runtime.provision import Needs, provision
+    from devstack.runtime.provision import provision
 
     if left := await tidy(project):
         say(f"removed the container {left}, which an earlier devstack up left behind")
@@ -180,7 +184,21 @@ async def _arrange(
         say(found.note)
     if found.unread:
         say(f"{found.unread.why}; once it can, run devstack up again")
-    needs = Needs(
+    made = await provision(needs_of(project, found, celery, redis, running=running), say)
+    for note in made.notes:
+        say(note)
+    project.services = [made.replaced.get(service.name, service) for service in project.services]
+    project.injected.update(made.inject)
+    return made
+
+
+def needs_of(
+    project: Project, found: Found, celery: list[CeleryLine], redis: tuple[Service, ...], *, running: bool = False
+) -> Needs:
+    from devstack.runtime.container import Wanted
+    from devstack.runtime.provision import Needs
+
+    return Needs(
         broker=found.broker,
         origin=found.origin,
         celery=bool(celery),
@@ -195,12 +213,6 @@ async def _arrange(
         kombu=found.kombu,
         system=project.options.system,
     )
-    made = await provision(needs, say)
-    for note in made.notes:
-        say(note)
-    project.services = [made.replaced.get(service.name, service) for service in project.services]
-    project.injected.update(made.inject)
-    return made
 
 
 def _docker_source(project: Project) -> str:
@@ -218,11 +230,11 @@ def _read_env_files(project: Project) -> None:
 
 def wants_redis(project: Project) -> bool:
     """Whether `up` would look for a broker, and start a Redis where none answers."""
-    known = _celery_services(project) or _redis_lines(project) or project.settings.redis.url
+    known = _celery_services(project) or redis_lines(project) or project.settings.redis.url
     return bool(known) or _wanted(project) is not None
 
 
-def _redis_lines(project: Project) -> tuple[Service, ...]:
+def redis_lines(project: Project) -> tuple[Service, ...]:
     return tuple(service for service in project.services if service.role == "redis")
 
 
@@ -302,7 +314,10 @@ def _place(url: str) -> str:
 
 def _celery_line(service: Service) -> CeleryLine:
     launch = service.launch(1)
-    words = shlex.split(launch.argv[0]) if launch.shell and launch.channel else list(launch.argv)
+    if launch.shell and launch.channel:
+        launch, words = _last_program(launch)
+    else:
+        words = list(launch.argv)
     if BOOT not in words:
         return CeleryLine(service, tuple(words), (), launch)
     boot = words.index(BOOT)
@@ -317,17 +332,31 @@ def _celery_line(service: Service) -> CeleryLine:
     return CeleryLine(service, (*called, *rest), tuple(words[start:boot]), launch)
 
 
-def _celery_lines(project: Project) -> list[CeleryLine]:
+def _last_program(launch: Launch) -> tuple[Launch, list[str]]:
+    """Of `cd /shop && migrate && cd /shop && exec env A=1 python …`, which config.launching makes of a chain: where and with what variables
+    that program runs, and its words."""
+    words = shlex.split(launch.argv[0])
+    last = max(at for at, word in enumerate(words) if word == "exec")
+    before, words = words[:last], words[last + 1 :]
+    places = [place for cd, place in itertools.pairwise(before) if cd == "cd"]
+    own: dict[str, str] = {}
+    if words[:1] == ["env"]:
+        assigned = list(itertools.takewhile(lambda word: "=" in word, words[1:]))
+        own = {name: value for name, _, value in (word.partition("=") for word in assigned)}
+        words = words[len(assigned) + 1 :]
+    return replace(launch, env={**launch.env, **own}, cwd=places[-1] if places else launch.cwd), words
+
+
+def celery_lines(project: Project) -> list[CeleryLine]:
     return [_celery_line(service) for service in _celery_services(project)]
 
 
 def _questions(lines: list[CeleryLine]) -> list[Question]:
     """Each app that a line names, and last the Django settings that it would use: they are there even when the line has a wrong name."""
-    from devstack.kinds.celery import app_options
     from devstack.runtime.ask import Question
 
     able = [line for line in lines if line.python]
-    found = [Question(line.python, tuple(app_options(line.words)), line.launch.env, line.launch.cwd) for line in able]
+    found = [question(line) for line in able]
     for line in able[:1]:
         if module := _django_settings(line.launch):
             found.append(Question(line.python, ("--django", module), line.launch.env, line.launch.cwd))
@@ -336,6 +365,13 @@ def _questions(lines: list[CeleryLine]) -> list[Question]:
         # Their environments differ in PORT and the like, which decide no broker.
         distinct.setdefault((each.python, each.words, each.cwd, each.env.get("DJANGO_SETTINGS_MODULE")), each)
     return list(distinct.values())
+
+
+def question(line: CeleryLine) -> Question:
+    from devstack.kinds.celery import app_options
+    from devstack.runtime.ask import Question
+
+    return Question(line.python, tuple(app_options(line.words)), line.launch.env, line.launch.cwd)
 
 
 def _django_settings(launch: Launch) -> str:

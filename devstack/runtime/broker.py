@@ -7,7 +7,7 @@ in a child → nothing found.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +36,10 @@ class Origin(StrEnum):
     """The project could not be asked: it may have one."""
 
 
+Asking = Callable[[Question, Path, Callable[[str], None]], Awaitable[Said]]
+"""As `ask`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clues:
     """Where to look. `lines` are the words of each Celery command with their place; `variable` gives a value and its source.
@@ -49,6 +53,7 @@ class Clues:
     memory: Path
     setting: str = ""
     setting_where: str = ""
+    ask: Asking = ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ async def broker_of(clues: Clues, say: Callable[[str], None]) -> Found:
 async def _ask(clues: Clues, say: Callable[[str], None]) -> Found:
     failed: list[tuple[Question, Said]] = []
     for question in clues.questions:
-        said = await ask(question, clues.memory / MEMORY, say)
+        said = await clues.ask(question, clues.memory / MEMORY, say)
         if said.error:
             failed.append((question, said))
         elif said.broker_url or not any(each.where for _, each in failed):

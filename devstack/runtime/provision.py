@@ -63,6 +63,8 @@ class Needs:
     docker: Wanted | None = None
     kombu: str = ""
     system: str = "linux"
+    preview: bool = False
+    """Only to tell what would be done: no directory is made, and no container gets ready."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,8 @@ async def provision(needs: Needs, say: Callable[[str], None]) -> Provision:
     """Decide. DevstackError when the broker cannot be used and a person has to do something."""
     needs, note = await _instead_of_rabbitmq(needs)
     made = Provision(needs.broker, notes=[note] if note else [])
-    _make_directories(needs)
+    if not needs.preview:
+        _make_directories(needs)
     lines = [(line, at, _parsed(at, line.where)) for line in needs.lines if (at := _url_of(line))]
     # A line with a probe of the settings may ask a server elsewhere: that is not ours to think about.
     lines = [each for each in lines if each[2].local]
@@ -174,6 +177,8 @@ async def _ours(
     kept = "its data is kept" if needs.persist else "its data goes with it"
     if needs.docker:
         made.notes.append(f"nothing answered at {url.place}: docker runs {needs.docker.image} there, and {kept}")
+        if needs.preview:
+            return servers.outside(name, text, needs.env)
         return await container.service(
             name, needs.docker, text, url, needs.state_dir, needs.env, say, persist=needs.persist
         )
@@ -187,6 +192,8 @@ async def _ours(
         raise servers.none_here(url.place, passed, needs.system)
     made.notes += [f"{each}: passed over" for each in passed]
     made.notes.append(f"nothing answered at {url.place}: devstack runs {server.version} there, and {kept}")
+    if needs.preview:
+        return servers.outside(name, text, needs.env)
     return servers.service(name, server, text, url, needs.state_dir, needs.env, persist=needs.persist)
 
 

@@ -364,3 +364,16 @@ def test_settings_without_a_broker_prove_nothing_while_the_app_itself_cannot_be_
     files["manage.py"] = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf")\n'
     _, _, said = unread(tmp_path, files)
     assert "SyntaxError" in said[0]
+
+
+def test_a_worker_behind_other_programs_is_asked_where_and_as_it_will_run(tmp_path: Path) -> None:
+    app = "import os\nfrom celery import Celery\napp = Celery('shop', broker=os.environ['WHERE'])\n"
+    (tmp_path / "project" / "backend").mkdir(parents=True)
+    files = {
+        "backend/shop.py": app,
+        "Procfile": "worker: cd backend && python -c 1 && WHERE=amqp://192.0.2.1// celery -A shop worker\n",
+    }
+    project, said = loaded(tmp_path, files), list[str]()
+    broker = asyncio.run(provide(project, said.append)).broker
+    assert broker
+    assert broker.url == "amqp://192.0.2.1//", said
