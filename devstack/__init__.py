@@ -22,7 +22,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop
-  cli/      up check doctor demo look options provide
+  cli/      up check doctor demo look options provide later
             what a person types
 """
 

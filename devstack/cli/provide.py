@@ -1,12 +1,11 @@
 """Between the project and the runtime: what the Celery lines say, so that the broker can be found and a Redis provided.
 
 Rule 1: a stack that uses neither Celery nor Redis pays nothing for any of this, see `_wanted`.
-Rule 2: when a line of the project keeps its settings from being read, nothing is guessed, see `Later`.
+Rule 2: when a line of the project keeps its settings from being read, nothing is guessed, see `later`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import itertools
@@ -17,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devstack.config import env, places
 from devstack.config.load import Project
 from devstack.core import redis_url
 from devstack.core.health import Broker
@@ -26,11 +24,10 @@ from devstack.errors import DevstackError
 from devstack.host import Host
 
 if TYPE_CHECKING:
+    from devstack.cli.later import Later
     from devstack.runtime.ask import Question
     from devstack.runtime.broker import Asking, Found
-    from devstack.runtime.inputs import State
     from devstack.runtime.provision import Needs, Provision
-    from devstack.runtime.supervisor import Supervisor
 
 CELERY_ROLES = ("worker", "beat", "flower")
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
@@ -65,11 +62,13 @@ async def provide(project: Project, say: Callable[[str], None]) -> Provided:
     found = await find(project, lines, say)
     # Where nobody is there to mend it, the processes shall say themselves what is wrong.
     if found.unread and found.unread.mendable and not project.options.exit_on_failure:
+        from devstack.cli.later import Later
+
         later = Later(project, found, found.unread.why, say)
-        await _arrange(project, replace(found, unread=None), [], say, redis=redis)
+        await arrange(project, replace(found, unread=None), [], say, redis=redis)
         project.add(later.stand_in.service)
         return Provided(later=later)
-    made = await _arrange(project, found, lines, say, redis=redis)
+    made = await arrange(project, found, lines, say, redis=redis)
     if made.service:
         project.add(made.service)
     return Provided(made.broker)
@@ -80,69 +79,6 @@ async def tidy(project: Project) -> str:
     from devstack.runtime import container
 
     return await container.sweep(project.state_dir, project.environment.shared())
-
-
-class Later:
-    """Provides once the project's settings can be read; until then what needs Redis waits.
-
-    Nothing is started at an address that nobody has confirmed. What is wrong becomes the reason why they wait, and the next save counts.
-    """
-
-    def __init__(self, project: Project, found: Found, why: str, say: Callable[[str], None]) -> None:
-        from devstack.runtime.provision import free_name
-        from devstack.runtime.servers import StandIn
-
-        self.stand_in = StandIn(free_name([service.name for service in project.services]), why)
-        self._project = project
-        self._seen = self._with_env_files(found.seen)
-        self._say = say
-        say(f"{why}; what needs Redis starts once it can")
-
-    async def look_again(self, supervisor: Supervisor, here: Host) -> None:
-        """After each save, until it works. Lives as long as the supervisor, for it holds beat's lock then."""
-        from devstack.core.events import RestartAsked
-        from devstack.runtime import inputs
-
-        while True:
-            await inputs.changed(self._seen)
-            self._seen = inputs.now(self._seen)
-            try:
-                if (made := await self._provide()) is None:
-                    continue
-                with only_beat(self._project, here, made.broker):
-                    supervisor.broker = made.broker
-                    self.stand_in.become(made.service)
-                    if made.service:
-                        why = "the project's settings can be read now"
-                        supervisor.tell(RestartAsked((f"{self.stand_in.service.name}.1",), why))
-                    await asyncio.Event().wait()
-            except DevstackError as error:
-                where = f"{error.where}: " if error.where else ""
-                self._still(where + error.what + "".join(f"; {each}" for each in (error.why, error.fix) if each))
-
-    async def _provide(self) -> Provision | None:
-        project = self._project
-        _read_env_files(project)
-        lines = celery_lines(project)
-        found = await find(project, lines, self._say)
-        self._seen = self._with_env_files({**self._seen, **found.seen})
-        if found.unread:
-            self._still(found.unread.why)
-            return None
-        redis = tuple(each for each in redis_lines(project) if each is not self.stand_in.service)
-        return await _arrange(project, found, lines, self._say, redis=redis, running=True)
-
-    def _still(self, why: str) -> None:
-        if why != self.stand_in.why:
-            self.stand_in.why = why
-            self._say(why)
-
-    def _with_env_files(self, seen: State) -> State:
-        from devstack.runtime import inputs
-
-        files, _ = places.env_files(self._project.options, self._project.settings, self._project.directory)
-        paths = {str(path) for path, _ in files} | {str(self._project.directory)}
-        return {**inputs.now(paths), **seen}
 
 
 async def find(
@@ -166,7 +102,7 @@ async def find(
     return await broker_of(clues, say)
 
 
-async def _arrange(
+async def arrange(
     project: Project,
     found: Found,
     celery: list[CeleryLine],
@@ -175,7 +111,7 @@ async def _arrange(
     redis: tuple[Service, ...],
     running: bool = False,
 ) -> Provision:
-    """Decide about the Redis, and have it known to the processes."""
+    """Decide about the Redis, and have it known to the processes. `running`: those of the Procfile have been started."""
     from devstack.runtime.provision import provision
 
     if left := await tidy(project):
@@ -218,14 +154,6 @@ def needs_of(
 def _docker_source(project: Project) -> str:
     settings, options = project.settings, project.options
     return settings.sources.get(("redis", "docker")) or options.source("redis_docker")
-
-
-def _read_env_files(project: Project) -> None:
-    """Somebody may have put there what the settings miss. The next launches have it."""
-    files, _ = places.env_files(project.options, project.settings, project.directory)
-    known = project.environment
-    fresh = env.read(files, known.environ, known.overrides)
-    known.files.values, known.files.sources = fresh.values, fresh.sources
 
 
 def wants_redis(project: Project) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from devstack import host
-from devstack.cli.provide import Later, only_beat, provide
+from devstack.cli.later import Later
+from devstack.cli.provide import only_beat, provide
 from devstack.config.load import Project, load
 from devstack.config.options import Options
 from devstack.core import events as e
