@@ -85,7 +85,19 @@ def farewell(stack: Stack, code: int) -> str:
     return f"{why}: leaving with exit code {code}{rest}"
 
 
-def stopping(stack: Stack, elapsed: float) -> str:
-    """Who holds up the shutdown."""
-    left = [p.name for p in stack.processes.values() if p.phase is Phase.STOPPING]
+def stopping(stack: Stack, elapsed: float, doing: Mapping[str, object]) -> str:
+    """Who holds up the shutdown. `doing` is what each says of its tasks: [name, seconds], the longest first."""
+    left = [p.name + _busy_with(doing.get(p.name)) for p in stack.processes.values() if _stays(p)]
     return f"waiting for {listing(left)} to stop, {seconds(elapsed)}; Ctrl-C again to force" if left else ""
+
+
+def _stays(process: Process) -> bool:
+    return process.phase is Phase.STOPPING or bool(process.retiring)
+
+
+def _busy_with(tasks: object) -> str:
+    match tasks:
+        case [[str(name), int() | float() as took], *others]:
+            more = f" and {len(others)} more" if others else ""
+            return f" (finishing {name}{more}, {seconds(took)})"
+    return ""
