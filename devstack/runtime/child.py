@@ -267,9 +267,9 @@ class Child(asyncio.SubprocessProtocol):
         self._exited(self._code)
 
     async def wait(self, within: float) -> None:
-        """Until the main process is gone, if there is one that is ours to wait for."""
+        """Until the main process is gone, if there is one."""
         with contextlib.suppress(TimeoutError):
-            if self._process:
+            if self._pipe:
                 async with asyncio.timeout(within):
                     await self._end.wait()
 

@@ -37,6 +37,8 @@ from devstack.runtime.standby import Standby
 FIRST_PROGRESS = 8.0
 """Seconds until we say what we wait for; repeated ever less often."""
 STOP_PROGRESS = 3.0
+ANSWERS = {"quiesced", "drained", "leaving"}
+"""Messages that say that an order to leave was heard."""
 ANSWERED_WITHIN = 0.2
 """Seconds that a leaving worker gets to say what it is doing."""
 HEARD_WITHIN = 2.0
@@ -337,12 +339,14 @@ class Supervisor:
             run.child.leave(service.stop_signal, service.signal_group)
             return
 
+        # One that is quiet already says so no more; one that was resumed since is not.
+        if run.subject.beacon.pop("resumed", None):
+            run.subject.beacon.pop("quiesced", None)
+
         def remind() -> None:
-            if run.alive and not run.subject.beacon.keys() & {"quiesced", "leaving"}:
+            if run.alive and not run.subject.beacon.keys() & ANSWERS:
                 run.child.leave(service.stop_signal, service.signal_group)
 
-        for stale in ("quiesced", "leaving"):
-            run.subject.beacon.pop(stale, None)
         run.child.order("leave")
         self._later(HEARD_WITHIN, remind)
 
