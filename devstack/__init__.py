@@ -14,11 +14,11 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             one question per file; what two of them share
   host/     posix guard guardian orphans mounts
             what differs between systems
-  runtime/  supervisor run child output logs prober channel standby voice preflight broker ask inputs provision servers
+  runtime/  supervisor run launcher child output logs prober channel standby voice preflight broker ask inputs provision servers
             container
             watcher watched contents saves syntax users
             asyncio and I/O live here only
-  inside/   boot imports gate beacon worker mingle ask
+  inside/   boot imports gate wires warm beacon worker mingle ask
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop

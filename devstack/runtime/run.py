@@ -1,70 +1,151 @@
-"""One run of a process as the supervisor sees it, what is asked of it, and why it ended."""
+"""One run of a process as the supervisor sees it: the child, who probes it, how it is asked to leave, and why it ended.
+
+Rule 1: what can be ordered through its channel is ordered to finish first; the signal is for everything else, and for one that is too busy
+to listen.
+Rule 2: a worker whose grace is over gives back to the broker what it can before it is killed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from devstack.core import events as e
 from devstack.core.causes import Cause
 from devstack.core.health import Subject
 from devstack.core.model import ProbeSpec, Process
-from devstack.probes.log import Search
+from devstack.runtime import prober
 from devstack.runtime.child import Child
+
+ANSWERS = {"quiesced", "drained", "leaving"}
+"""Messages that say that an order to leave was heard."""
+HEARD_WITHIN = 2.0
+"""Seconds within which an order is heard, unless the program is busy."""
+GIVEN_BACK_WITHIN = 5.0
 
 
 class Run:
-    """What belongs to one run: the child, its prober, how it is being ended, and why it ended.
+    """`child` is set before anything else is asked of it. `ended(run, code)` is called when it is gone.
 
     Until `alive` is False it may have a process, which may have begun to retire at `retired_at` (monotonic). `node` is what sets its Celery
     node name apart from those of older runs that still live.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    child: Child
+
+    def __init__(
+        self,
+        process: Process,
+        subject: Subject,
+        tell: Callable[[e.Event], None],
+        task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        ended: Callable[[Run, int], None],
+    ) -> None:
+        self.process = process
         self.subject = subject
-        self.child: Child
-        self.exited: Callable[[int], None]
-        self.news = asyncio.Event()
-        self.prober: asyncio.Task[None] | None = None
+        self._tell = tell
+        self._task = task
+        self._ended = ended
+        self._news = asyncio.Event()
+        self._prober: asyncio.Task[None] | None = None
         self.ending = ""
+        """How it is being ended: "polite", "hard"."""
         self.cause = Cause("")
         self.node: str | None = None
         self.alive = True
         self.retired_at = 0.0
 
+    @property
+    def question(self) -> ProbeSpec:
+        return self.subject.launch.probe or self.process.service.probe
+
     def retiring_for(self) -> float:
         return time.monotonic() - self.retired_at
 
+    def exited(self, code: int) -> None:
+        """For the child."""
+        self._ended(self, code)
 
-def search(asked: ProbeSpec) -> Search | None:
-    """What a log probe waits for in the output."""
-    return Search(str(asked.options.get("pattern", ""))) if asked.how == "log" else None
+    def told(self) -> None:
+        """For the child: its channel has news."""
+        self._news.set()
+        if self.ending == "polite" and self.subject.beacon.get("cannot", {}).get("order") == "leave":
+            self._signal()
 
+    # ---- probing
 
-def question(process: Process, run: Run) -> ProbeSpec:
-    return run.subject.launch.probe or process.service.probe
+    def probe(self) -> None:
+        self._prober = self._task(prober.watch(self.subject, self.question, self._news, self._tell))
 
+    def probe_once_it_listens(self) -> None:
+        """A server beside an older one answers at the same port: it is ready when it says itself that it listens there."""
+        self._prober = self._task(self._listens())
 
-# Errors of a spawn that may pass: no process, memory or file descriptor was free.
-NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    def stop_probing(self) -> None:
+        if self._prober:
+            self._prober.cancel()
 
+    async def _listens(self) -> None:
+        await self._until("listening")
+        self._tell(e.BecameReady(self.subject.process, self.subject.run, "listens at the same socket"))
+        await prober.watch(self.subject, self.question, self._news, self._tell)
 
-def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
-    """The exit code that a shell would give, and the cause with its fix."""
-    launch = subject.launch
-    name = error.filename if isinstance(error.filename, str) else launch.argv[0]
-    if not os.path.isdir(launch.cwd):
-        return 127, Cause(f"its directory {launch.cwd} does not exist", True, "correct the `cd` in the Procfile")
-    if isinstance(error, FileNotFoundError):
-        return 127, Cause(
-            f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
-        )
-    if isinstance(error, PermissionError):
-        return 126, Cause(f"{name}: not an executable file", True, f"chmod +x {name}")
-    return 126, Cause(f"{name} could not be started: {error.strerror or error}", error.errno not in NO_ROOM)
+    # ---- orders
+
+    def hold(self) -> None:
+        """Take no more work."""
+        self.child.order("quiesce")
+        self.stop_probing()
+
+    def go_on(self) -> None:
+        self.child.order("resume")
+        if self._prober is None or self._prober.done() or self._prober.cancelling():
+            self.probe()
+
+    def see_off(self) -> None:
+        """Ask it to leave."""
+        beacon = self.subject.beacon
+        if "worker_ready" not in beacon and not self.child.listeners:
+            self._signal()
+            return
+        # One that is quiet already says so no more; one that was resumed since is not.
+        if beacon.pop("resumed", None):
+            beacon.pop("quiesced", None)
+        self.child.order("leave")
+        self._task(self._remind())
+
+    def end(self) -> None:
+        """Its grace is over."""
+        if "worker_ready" in self.subject.beacon:
+            self._task(self._give_back())
+        else:
+            self.child.kill()
+
+    async def _remind(self) -> None:
+        await asyncio.sleep(HEARD_WITHIN)
+        if self.alive and not self.subject.beacon.keys() & ANSWERS:
+            self._signal()
+
+    async def _give_back(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self.child.order("requeue")
+            async with asyncio.timeout(HEARD_WITHIN):
+                await self._until("requeued")
+            if self.subject.beacon["requeued"].get("exits"):
+                await self.child.wait(GIVEN_BACK_WITHIN)
+        self.child.kill()
+
+    def _signal(self) -> None:
+        self.child.leave(self.process.service.stop_signal, self.process.service.signal_group)
+
+    async def _until(self, message: str) -> None:
+        while message not in self.subject.beacon:
+            self._news.clear()
+            await self._news.wait()
 
 
 def modules(directory: str) -> list[str]:

@@ -9,10 +9,7 @@ leave half of it supervised.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
-import string
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,28 +19,23 @@ from devstack.core import events as e
 from devstack.core.causes import cause_of
 from devstack.core.health import Broker, Subject
 from devstack.core.machine import decide
-from devstack.core.model import Phase, ProbeSpec, Process, Stack
+from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import seconds
 from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host
 from devstack.host.guard import Guard
-from devstack.runtime import preflight, prober, voice
-from devstack.runtime.child import Child
-from devstack.runtime.output import Output, Source
-from devstack.runtime.run import Run, explain_spawn, modules, question, search
+from devstack.runtime import preflight, voice
+from devstack.runtime.launcher import Launcher, explain_spawn
+from devstack.runtime.output import Output
+from devstack.runtime.run import Run, modules
 from devstack.runtime.standby import Standby
 
 FIRST_PROGRESS = 8.0
 """Seconds until we say what we wait for; repeated ever less often."""
 STOP_PROGRESS = 3.0
-ANSWERS = {"quiesced", "drained", "leaving"}
-"""Messages that say that an order to leave was heard."""
 ANSWERED_WITHIN = 0.2
 """Seconds that a leaving worker gets to say what it is doing."""
-HEARD_WITHIN = 2.0
-"""Seconds within which an order is heard, unless the program is busy."""
-GIVEN_BACK_WITHIN = 5.0
 KILLED_WITHIN = 2.0
 """Seconds that we wait, when all is over, for the end of what was killed."""
 JITTER = 0.1
@@ -80,6 +72,7 @@ class Supervisor:
         self._deciding = False
         self._runs: dict[tuple[str, int], Run] = {}
         self._standby = Standby(host, self._task, output.say, guard)
+        self._launcher = Launcher(host, output, self._standby, self._task, guard)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._timers: set[asyncio.TimerHandle] = set()
@@ -182,11 +175,12 @@ class Supervisor:
             case e.Kill(name, run):
                 self._end(name, run, polite=False)
             case e.Pause(name, run):
-                self._hold(self._runs[name, run])
+                self._runs[name, run].hold()
             case e.Resume(name, run):
-                self._go_on(self.stack.processes[name], self._runs[name, run])
+                self._runs[name, run].go_on()
             case e.Retire(name, run):
-                self._retire(name, run)
+                self._runs[name, run].retired_at = time.monotonic()
+                self._end(name, run, polite=True)
             case e.SetTimer(name, run, purpose, after):
                 after *= 1 + JITTER * random.random() if purpose == "backoff" else 1
                 self._later(after, self.tell, e.Elapsed(name, run, purpose))
@@ -210,33 +204,19 @@ class Supervisor:
             self.tell(e.SpawnFailed(process.name, number, 127, why))
             return
         subject = Subject(process.name, number, None, launch, time.monotonic(), self.broker)
-        run = Run(subject)
-        run.exited = lambda code: self._exited(process, run, code)
-        run.child = Child(
-            self._host,
-            subject,
-            self._source(process),
-            exited=run.exited,
-            told=lambda: self._told(process, run),
-            spawn=self._task,
-            guard=self._guard,
-            search=search(question(process, run)),
-        )
+        run = Run(process, subject, self.tell, self._task, self._exited)
+        self._launcher.prepare(run)
         self._runs[process.name, number] = run
         if launch.argv:
             self._task(self._start(process, run))
         else:
             self.tell(e.Spawned(process.name, number, None))
-            self._probe(process, run)
-
-    def _source(self, process: Process) -> Source:
-        """Nobody asked for what keeps the others company; what it says is shown when it fails."""
-        return self._output.source(process.name, shown=not process.service.auxiliary)
+            run.probe()
 
     async def _start(self, process: Process, run: Run) -> None:
         name, number = process.name, run.subject.run
         if process.previous is None and (
-            taken := await preflight.port_taken(question(process, run), process.service.name, self._take_over)
+            taken := await preflight.port_taken(run.question, process.service.name, self._take_over)
         ):
             run.alive, run.cause = False, taken
             self.tell(e.SpawnFailed(name, number, 1, taken.why))
@@ -246,7 +226,7 @@ class Supervisor:
             self.tell(e.Exited(name, number, 0))
             return
         try:
-            pid = await self._bring_up(process, run)
+            pid = await self._launcher.bring_up(run, self._others(run))
         except OSError as error:
             run.alive = False
             code, run.cause = explain_spawn(error, run.subject)
@@ -258,109 +238,16 @@ class Supervisor:
         if run.ending:
             # Asked to stop between the decision to spawn and the spawn itself.
             self._end(name, number, polite=run.ending == "polite")
+        elif process.phase is Phase.RELOADING and process.service.role == "web":
+            run.probe_once_it_listens()
         elif not process.service.oneshot:
-            self._probe(process, run)
+            run.probe()
 
-    async def _bring_up(self, process: Process, run: Run) -> int:
-        """Out of the spare if there is one, else cold; beside the run that is held back under a name of its own, and with its sockets."""
-        held = self._runs.get((process.name, process.previous.run)) if process.previous else None
-        listeners = held.child.listeners if held else []
-        run.node = self._free_node(process)
-        spare = self._standby.take(process.name, run.subject.launch)
-        words = " ".join(
-            [*([f"node={run.node}"] if run.node else []), *([f"listen={len(listeners)}"] if listeners else [])]
-        )
-        if spare and spare.use == "fork":
-            with contextlib.suppress(OSError):
-                pid = await run.child.start_as_fork(spare.child, words, listeners)
-                spare.adopt(run.child, pid)
-                return pid
-            self._standby.drop(process.name)
-        elif spare:
-            spare.child.become(run.subject, self._source(process), run.exited, lambda: self._told(process, run))
-            run.child = spare.child
-            run.child.order(f"go {words}".rstrip(), listeners)
-            assert run.subject.pid is not None
-            return run.subject.pid
-        extra = {"DEVSTACK_ROOTS": os.pathsep.join(process.service.watch)}
-        if run.node:
-            extra["DEVSTACK_NODE"] = run.node
-        if listeners:
-            extra["DEVSTACK_LISTEN"] = ",".join(f"fd:{each}" for each in listeners)
-        return await run.child.start(extra if run.subject.launch.channel else None, listeners)
-
-    def _free_node(self, process: Process) -> str:
-        """What sets a worker's node name apart from those of older runs that still live; empty for the only one."""
-        others = [run for (name, _), run in self._runs.items() if name == process.name and run.alive]
-        taken = {run.node for run in others}
-        letters = ("", *string.ascii_lowercase[1:])
-        return next((each for each in letters if each not in taken), str(process.run))
-
-    def _probe(self, process: Process, run: Run) -> None:
-        asked = question(process, run)
-        if process.phase is Phase.RELOADING and process.service.role == "web":
-            run.prober = self._task(self._takes_over(process, run, asked))
-        else:
-            run.prober = self._task(prober.watch(run.subject, asked, run.news, self.tell))
-
-    async def _takes_over(self, process: Process, run: Run, asked: ProbeSpec) -> None:
-        """A server beside an older one answers at the same port: it is ready when it says that it listens there."""
-        while "listening" not in run.subject.beacon:
-            run.news.clear()
-            await run.news.wait()
-        self.tell(e.BecameReady(process.name, run.subject.run, "listens at the same socket"))
-        await prober.watch(run.subject, asked, run.news, self.tell)
-
-    def _hold(self, run: Run) -> None:
-        run.child.order("quiesce")
-        if run.prober:
-            run.prober.cancel()
-
-    def _go_on(self, process: Process, run: Run) -> None:
-        run.child.order("resume")
-        if run.prober is None or run.prober.done() or run.prober.cancelling():
-            run.prober = self._task(prober.watch(run.subject, question(process, run), run.news, self.tell))
-
-    def _retire(self, name: str, number: int) -> None:
-        """New code is there: the old one finishes what it has, and goes."""
-        self._runs[name, number].retired_at = time.monotonic()
-        self._end(name, number, polite=True)
-
-    def _told(self, process: Process, run: Run) -> None:
-        """Its channel has news."""
-        run.news.set()
-        if run.ending == "polite" and run.subject.beacon.get("cannot", {}).get("order") == "leave":
-            run.child.leave(process.service.stop_signal, process.service.signal_group)
-
-    def _see_off(self, process: Process, run: Run) -> None:
-        """Ask it to leave: what can be ordered to finishes its tasks or requests first. One that is too busy to listen gets its signal."""
-        service = process.service
-        if "worker_ready" not in run.subject.beacon and not run.child.listeners:
-            run.child.leave(service.stop_signal, service.signal_group)
-            return
-
-        # One that is quiet already says so no more; one that was resumed since is not.
-        if run.subject.beacon.pop("resumed", None):
-            run.subject.beacon.pop("quiesced", None)
-
-        def remind() -> None:
-            if run.alive and not run.subject.beacon.keys() & ANSWERS:
-                run.child.leave(service.stop_signal, service.signal_group)
-
-        run.child.order("leave")
-        self._later(HEARD_WITHIN, remind)
-
-    async def _give_back(self, run: Run) -> None:
-        """Its grace is over: what it can give back to the broker goes there, and then it is killed."""
-        with contextlib.suppress(TimeoutError):
-            run.child.order("requeue")
-            async with asyncio.timeout(HEARD_WITHIN):
-                while "requeued" not in run.subject.beacon:
-                    run.news.clear()
-                    await run.news.wait()
-            if run.subject.beacon["requeued"].get("exits"):
-                await run.child.wait(GIVEN_BACK_WITHIN)
-        run.child.kill()
+    def _others(self, run: Run) -> list[Run]:
+        """The older runs of the same process that still live."""
+        return [
+            other for other in self._runs.values() if other.process is run.process and other.alive and other is not run
+        ]
 
     def _end(self, name: str, number: int, polite: bool) -> None:
         run = self._runs.get((name, number))
@@ -368,28 +255,26 @@ class Supervisor:
             self.tell(e.Exited(name, number, 0))  # it never came to be
             return
         run.ending = "polite" if polite else "hard"
-        if run.prober:
-            run.prober.cancel()
+        run.stop_probing()
         if not run.subject.launch.argv:
             # An outside server: it is not ours to stop.
             self.tell(e.Exited(name, number, 0))
         elif polite:
-            self._see_off(self.stack.processes[name], run)
-        elif self._forced or "worker_ready" not in run.subject.beacon:
+            run.see_off()
+        elif self._forced:
             run.child.kill()
         else:
-            self._task(self._give_back(run))
+            run.end()
 
-    def _exited(self, process: Process, run: Run, code: int) -> None:
+    def _exited(self, run: Run, code: int) -> None:
         run.alive = False
-        if run.prober:
-            run.prober.cancel()
+        run.stop_probing()
         launch = run.subject.launch
         tail = run.subject.tail().decode(errors="replace")
         run.cause = cause_of(code, tail, modules=modules(launch.cwd), directory=launch.cwd)
         # One that had settled met something that may pass; one that never did will meet it again.
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
-        self.tell(e.Exited(process.name, run.subject.run, code, run.cause.why, hopeless))
+        self.tell(e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless))
 
     # ---- words
 

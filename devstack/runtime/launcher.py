@@ -1,0 +1,109 @@
+"""Brings a run up: out of a spare if there is one, else cold; beside older runs under a name of its own and with their sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import string
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from devstack.core.causes import Cause
+from devstack.core.health import Subject
+from devstack.host import Host
+from devstack.host.guard import Guard
+from devstack.probes.log import Search
+from devstack.runtime.child import Child
+from devstack.runtime.output import Output, Source
+from devstack.runtime.run import Run
+from devstack.runtime.standby import Standby
+
+
+class Launcher:
+    def __init__(
+        self,
+        host: Host,
+        output: Output,
+        standby: Standby,
+        task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        guard: Guard | None,
+    ) -> None:
+        self._host = host
+        self._output = output
+        self._standby = standby
+        self._task = task
+        self._guard = guard
+
+    def prepare(self, run: Run) -> None:
+        """Give it a child that can be started, and whose output is shown."""
+        asked = run.question
+        run.child = Child(
+            self._host,
+            run.subject,
+            self._source(run),
+            exited=run.exited,
+            told=run.told,
+            spawn=self._task,
+            guard=self._guard,
+            search=Search(str(asked.options.get("pattern", ""))) if asked.how == "log" else None,
+        )
+
+    async def bring_up(self, run: Run, others: list[Run]) -> int:
+        """Start it while `others`, older runs of the same process, still live; the pid. OSError when that is not possible."""
+        held = run.process.previous
+        listeners = next((other.child.listeners for other in others if held and other.subject.run == held.run), [])
+        run.node = free_node(run, others)
+        words = [f"node={run.node}"] * bool(run.node) + [f"listen={len(listeners)}"] * bool(listeners)
+        spare = self._standby.take(run.process.name, run.subject.launch)
+        if spare and spare.use == "fork":
+            with contextlib.suppress(OSError):
+                pid = await run.child.start_as_fork(spare.child, " ".join(words), listeners)
+                spare.adopt(run.child, pid)
+                return pid
+            self._standby.drop(run.process.name)
+        elif spare:
+            spare.child.become(run.subject, self._source(run), run.exited, run.told)
+            run.child = spare.child
+            run.child.order(" ".join(["go", *words]), listeners)
+            assert run.subject.pid is not None
+            return run.subject.pid
+        if not run.subject.launch.channel:
+            return await run.child.start()
+        extra = {"DEVSTACK_ROOTS": os.pathsep.join(run.process.service.watch)}
+        if run.node:
+            extra["DEVSTACK_NODE"] = run.node
+        if listeners:
+            extra["DEVSTACK_LISTEN"] = ",".join(f"fd:{each}" for each in listeners)
+        return await run.child.start(extra, listeners)
+
+    def _source(self, run: Run) -> Source:
+        """Nobody asked for what keeps the others company; what it says is shown when it fails."""
+        return self._output.source(run.process.name, shown=not run.process.service.auxiliary)
+
+
+def free_node(run: Run, others: Iterable[Run]) -> str:
+    """What sets a worker's node name apart from those of older runs that still live; empty for the only one."""
+    taken = {other.node for other in others}
+    letters = ("", *string.ascii_lowercase[1:])
+    return next((each for each in letters if each not in taken), str(run.subject.run))
+
+
+# Errors of a spawn that may pass: no process, memory or file descriptor was free.
+NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
+    """The exit code that a shell would give, and the cause with its fix."""
+    launch = subject.launch
+    name = error.filename if isinstance(error.filename, str) else launch.argv[0]
+    if not os.path.isdir(launch.cwd):
+        return 127, Cause(f"its directory {launch.cwd} does not exist", True, "correct the `cd` in the Procfile")
+    if isinstance(error, FileNotFoundError):
+        return 127, Cause(
+            f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
+        )
+    if isinstance(error, PermissionError):
+        return 126, Cause(f"{name}: not an executable file", True, f"chmod +x {name}")
+    return 126, Cause(f"{name} could not be started: {error.strerror or error}", error.errno not in NO_ROOM)
