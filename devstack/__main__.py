@@ -9,6 +9,7 @@ import click
 
 from devstack import errors
 from devstack.cli import devstack
+from devstack.core.secrets import mask
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def main() -> None:
     except errors.DevstackError as error:
         if debug:
             traceback.print_exc()
-        click.echo(str(error), err=True)
+        # What it quotes may be a line of .env.
+        click.echo(mask(str(error)), err=True)
         sys.exit(error.code)
     except click.ClickException as error:
         error.show()
@@ -41,7 +43,7 @@ def main() -> None:
             why=f"{type(error).__name__}: {error}",
             fix="run it again with --debug and report what it prints",
         )
-        click.echo(str(bug), err=True)
+        click.echo(mask(str(bug)), err=True)
         sys.exit(errors.FAILED)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from devstack.core.secrets import mask
 from devstack.host import orphans as leftovers
 
 
@@ -36,7 +37,7 @@ def doctor(orphans: bool, end: bool, directory: Path | None, as_json: bool) -> N
             {
                 "process": orphan.process,
                 "pid": orphan.pid,
-                "command": orphan.command,
+                "command": mask(orphan.command),
                 "directory": orphan.directory,
                 "ended": orphan not in left,
             }
@@ -47,7 +48,7 @@ def doctor(orphans: bool, end: bool, directory: Path | None, as_json: bool) -> N
         click.echo("nothing is left behind")
     else:
         for orphan in found:
-            click.echo(f"{'left' if orphan in left else 'ended'}  {orphan}  in {orphan.directory}")
+            click.echo(mask(f"{'left' if orphan in left else 'ended'}  {orphan}  in {orphan.directory}"))
         if left and not end:
             click.echo("try: devstack doctor --orphans --end")
     sys.exit(1 if left else 0)

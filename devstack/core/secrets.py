@@ -1,33 +1,77 @@
-"""Passwords are masked wherever devstack prints an address or a variable."""
+"""Passwords are masked wherever devstack prints an address, a variable, a command or what a program said.
+
+Rule 1: a name decides about a value (`PGPASSWORD`, `STRIPE_KEY`), else the value's own form does (`redis://:secret@host`). In doubt it is
+masked: one that is shown cannot be taken back.
+Rule 2: words of English are no secrets: COMPASS, PASSENGERS, KEYBOARD, AUTHOR, TOKENIZERS.
+"""
 
 from __future__ import annotations
 
 import re
 
 MASK = "***"
-_PASSWORD = re.compile(
-    r"(?P<start>\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#'\"@:]*):(?P<password>[^\s'\"]*?)(?=@[^\s@'\"]*(?:[\s'\"]|$))"
-)
-_PARAMETER = re.compile(
-    r"(?i)(?P<start>[?&;](?:password|passwd|secret|token|api_?key|access_?key|signature)=)[^&;#\s'\"]+"
-)
+_WORD = re.compile(r"[^\s'\"]+")
+_USER = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,30}://[^/?#@:]*:")
+_LONE_TOKEN = re.compile(r"(?P<start>\b(?:git\+)?https?://)[\w.-]{16,}(?=@)")
+"""https://ghp_…@github.com, and the key of a Sentry DSN."""
+_PARAMETER = re.compile(r"(?P<start>[?&;](?P<name>[A-Za-z][\w-]*)=)(?P<value>[^&;#\s'\"]+)")
+_ENGLISH = r"(?<!by)(?<!com)(?<!tres)(?<!sur)(?<!over)(?<!under)"
 _SECRET_NAME = re.compile(
-    r"(?i)(passw|secret|token|api_?key|private|credential|_key$|^key$|(^|_)(pass|pwd|auth|dsn|salt)(_|$))"
+    rf"""(?ix)
+      passw | passphrase | passcode | passkey | secret(?!ar) | credential | private | webhook_?url
+    | {_ENGLISH}pass\d*(?![a-z])              # DB_PASS, MYPASS; not PASSENGERS, COMPASS
+    | (?<!^)(?<!^old)pwd(?![a-z])             # MYSQL_PWD, not the directory
+    | tokens?(?![a-z])
+    | (?<![a-z])keys?(?![a-z])                # STRIPE_KEY, KEY; not MONKEY
+    | (?:api|access|auth|encrypt(?:ion)?|sign(?:ing)?|ssh|master|license)keys?(?![a-z])
+    | (?:(?<![a-z])|basic|master|http)auth$   # BASIC_AUTH; not AUTH_USER_MODEL
+    | (?<![a-z])(?:dsn|salt|pem|jwt)(?![a-z]) | requirepass
+    """
 )
-_ASSIGNMENT = re.compile(r"(?<![\w?&;-])(?P<name>[A-Za-z_]\w*)=(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\"&;]+)")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+_ASSIGNMENT = re.compile(rf"(?<![\w?&;-])(?P<start>(?P<name>[A-Za-z_]\w*)=)(?P<value>{_QUOTED}|[^\s'\"&;]+)")
 _OPTION = re.compile(
-    r"(?i)(?P<start>--?[a-z-]*(?:passw(?:or)?d|secret|token|basic[-_]auth|requirepass|api-?key)[ =]+)(?P<value>\S+)"
+    rf"(?<!\S)(?P<start>--?(?!no-)(?P<name>[A-Za-z][\w-]+)[ =]+)(?P<value>{_QUOTED}|[^\s'\"-][^\s'\"]*)"
 )
+_PAIR = re.compile(r"(?P<start>(?P<quote>['\"])(?P<name>\w[\w-]*)(?P=quote)\s*:\s*)(?P<value>'[^']*'|\"[^\"]*\")")
+"""Of JSON, and of a dict as Python prints it."""
+_REDIS_CLI = re.compile(r"(?P<start>\b(?:redis|valkey)-cli\b[^|;&\n]{0,200}?\s-a\s+)\S+")
+_BEARER = re.compile(r"(?i)(?P<start>\bbearer\s+)[\w.~+/-]{8,}=*")
+_PEM = re.compile(r"(?s)(?P<start>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)")
 
 
 def mask(text: str) -> str:
-    """`text` with the passwords of its addresses (redis://:secret@host), parameters and options replaced by ***."""
-    text = _PASSWORD.sub(lambda match: f"{match['start']}:{MASK}", text)
-    text = _PARAMETER.sub(lambda match: f"{match['start']}{MASK}", text)
-    text = _ASSIGNMENT.sub(lambda match: f"{match['name']}={mask_value(match['name'], match['value'])}", text)
-    return _OPTION.sub(lambda match: f"{match['start']}{MASK}", text)
+    """`text` with the passwords of its addresses (redis://:secret@host), parameters, options and assignments replaced by ***."""
+    text = _PEM.sub(_masked, text)
+    if "://" in text:
+        text = _WORD.sub(_address, text)
+        text = _LONE_TOKEN.sub(_masked, text)
+    for pattern in (_PARAMETER, _ASSIGNMENT, _OPTION, _PAIR):
+        text = pattern.sub(_named, text)
+    return _BEARER.sub(_masked, _REDIS_CLI.sub(_masked, text))
 
 
 def mask_value(name: str, value: str) -> str:
     """The value of a variable as it may be shown: nothing of it when its name says that it is a secret."""
-    return MASK if value and _SECRET_NAME.search(name) else mask(value)
+    return MASK if value and is_secret(name) else mask(value)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable, an option or a key of this name holds a secret. `apiKey` and `api-key` are `API_KEY`."""
+    return _SECRET_NAME.search(_CAMEL.sub("_", name)) is not None
+
+
+def _address(word: re.Match[str]) -> str:
+    """A password may hold any character, an unquoted @ too: it ends at the last one. (By words, since a pattern for all of it is slow.)"""
+    before, at, host = word[0].rpartition("@")
+    user = _USER.search(before) if at else None
+    return f"{before[: user.end()]}{MASK}@{host}" if user else word[0]
+
+
+def _masked(match: re.Match[str]) -> str:
+    return f"{match['start']}{MASK}"
+
+
+def _named(match: re.Match[str]) -> str:
+    return _masked(match) if is_secret(match["name"]) else match[0]
