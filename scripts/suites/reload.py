@@ -270,7 +270,7 @@ class Ground:
         from tests.support.reload_load import Visitors
 
         first = self._next()
-        project.save_views(first)
+        project.save_web(first)
         with running(name, project, self._place / "log") as contender:
             with Visitors(project.url, 10) as visitors:
                 visitors.wait_for_version(first, WITHIN)
@@ -287,7 +287,7 @@ class Ground:
         for _ in range(saves):
             began, used, version = time.monotonic(), contender.cpu(), self._next()
             saved = time.monotonic()
-            project.save_views(version)
+            project.save_web(version)
             if not _waited(partial(visitors.wait_for_version, version, WITHIN)):
                 self._missed(contender.name, tally)
                 continue

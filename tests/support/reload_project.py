@@ -2,12 +2,14 @@
 
 project = reload_project.make(tmp_path / "shop", broker="redis://127.0.0.1:6380/0", web_port=8001)
 project.save_tasks(1)      # orders/tasks.py: only workers import it
-project.save_views(1)      # orders/views.py: only the web server imports it; GET /version/ answers the number
+project.save_web(1)        # config/wsgi.py: only the web server imports it; GET /version/ answers the number
 project.break_tasks("syntax")
 
 Rule 1: each task writes into a ledger in Redis (`reload_ledger`) what it did: its id, the version of the code, its process, the time.
 Rule 2: "heavy" is "light" with Django REST framework and pandas imported at module level, as far as they are installed (`imports`).
 Rule 3: every version has a number of its own, so that nobody can be right by accident.
+Rule 4: what only the web server imports is its WSGI application. A Celery worker runs Django's system checks, and these import the views
+and, because of the admin, the middleware.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ TEMPLATES = [{{
     ]}},
 }}]
 ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
 DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
@@ -187,13 +190,16 @@ def total(self, numbers):
         return total_of(numbers)
 """
 
-SAVED_VIEWS = """
-from django.http import HttpResponse
-from .logic import total_of
+SAVED_WSGI = """
+from django.core.wsgi import get_wsgi_application
 VERSION = {version}
+rest = get_wsgi_application()
 
-def index(request):
-    return HttpResponse(str(VERSION))
+def application(environ, start_response):
+    if environ["PATH_INFO"] != "/version/":
+        return rest(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(VERSION).encode()]
 """
 
 BROKEN = {
@@ -225,8 +231,8 @@ class Project:
     def save_tasks(self, version: int) -> None:
         self._save("orders/tasks.py", SAVED_TASKS.format(version=version))
 
-    def save_views(self, version: int) -> None:
-        self._save("orders/views.py", SAVED_VIEWS.format(version=version))
+    def save_web(self, version: int) -> None:
+        self._save("config/wsgi.py", SAVED_WSGI.format(version=version))
 
     def break_tasks(self, mistake: str, version: int) -> None:
         """Good code, with one of `BROKEN` at its end."""
@@ -250,14 +256,14 @@ def make(path: Path, *, broker: str, weight: str = "light", web_port: int = 0, c
         "config/settings.py": _settings(imports),
         "config/ledger.py": LEDGER,
         "config/urls.py": URLS.format(included=", ".join(f'path("", include("{app}.urls"))' for app in APPS)),
-        "config/wsgi.py": "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
+        "config/wsgi.py": SAVED_WSGI.format(version=0),
         "manage.py": MANAGE,
         "Procfile": f"worker: celery -A config worker --loglevel=INFO --concurrency={concurrency}\n"
         + (f"web: python manage.py runserver 127.0.0.1:{web_port}\n" if web_port else ""),
         ".env": "".join(f"{name}={value}\n" for name, value in project.env().items()),
     }
     for app in APPS:
-        name, place = app.capitalize(), "version/" if app == "orders" else f"{app}/"
+        name = app.capitalize()
         heavy = "".join(HEAVY_CODE[each].format(name=name) for each in imports)
         files |= {
             f"{app}/__init__.py": "",
@@ -265,8 +271,8 @@ def make(path: Path, *, broker: str, weight: str = "light", web_port: int = 0, c
             f"{app}/admin.py": ADMIN.format(name=name),
             f"{app}/logic.py": LOGIC.format(name=name, heavy=heavy),
             f"{app}/tasks.py": SAVED_TASKS.format(version=0) if app == "orders" else TASKS,
-            f"{app}/views.py": SAVED_VIEWS.format(version=0) if app == "orders" else VIEWS,
-            f"{app}/urls.py": APP_URLS.format(place=place),
+            f"{app}/views.py": VIEWS,
+            f"{app}/urls.py": APP_URLS.format(place=f"{app}/"),
         }
     for each, text in files.items():
         file = path / each

@@ -21,6 +21,7 @@ from tests.support.reload_project import Project
 from tests.support.up import Up
 
 ERROR = r"\| error: "
+RELOADED = "worker.1 reloaded in"
 
 
 @dataclass
@@ -31,16 +32,23 @@ class Scene:
     sender: Sender
     version: int = 0
     """Of the code that was saved last, good or bad."""
+    reloads: int = 0
+    """That were announced before the last good save."""
+
+    def said(self) -> str:
+        """What devstack itself has said last."""
+        return said_by(self.up)
 
     def save(self) -> int:
         """New good code for the tasks; its number."""
         self.version += 1
+        self.reloads = self.up.text.count(RELOADED)
         self.project.save_tasks(self.version)
         return self.version
 
-    def save_views(self) -> int:
+    def save_web(self) -> int:
         self.version += 1
-        self.project.save_views(self.version)
+        self.project.save_web(self.version)
         return self.version
 
     def break_by(self, mistake: str) -> None:
@@ -69,13 +77,18 @@ class Scene:
         return self.ask()[0].version
 
     def answers(self, version: int, within: float = 60.0) -> None:
-        """Wait until a task has been done by that version."""
+        """Wait until a task has been done by that version, the last that was saved, and it has been announced."""
         while not any(entry.version == version for entry in self.ledger.starts()):
             within -= 0.1
-            assert within > 0, f"version {version} never did a task:\n{self.up.text}"
+            assert within > 0, f"version {version} never did a task:\n{self.said()}"
             tasks = self.sender.send("orders.tasks.note")
             with contextlib.suppress(AssertionError):
                 self.ledger.wait_for_ends(tasks, within=0.1)
+        self.up.until(re.escape(RELOADED), self.reloads + 1)
+
+
+def said_by(up: Up) -> str:
+    return "\n".join(re.findall(r"^.* devstack +\| .*$|^ .*$", up.text, re.MULTILINE)[-40:])
 
 
 @contextlib.contextmanager
@@ -87,8 +100,7 @@ def scene(place: Path, *, web: bool = True, settings: str = "") -> Iterator[Scen
         (project.path / "devstack.toml").write_text(settings, "utf-8")
         sender = stack.enter_context(Sender(project.broker))
         up = stack.enter_context(Up(project.path, "up", "--no-color", state=place / "state"))
-        said = re.compile(r"^.* devstack +\| .*$|^ .*$", re.MULTILINE)
-        ledger = stack.enter_context(Ledger(project.ledger, lambda: "\n".join(said.findall(up.text)[-40:])))
+        ledger = stack.enter_context(Ledger(project.ledger, lambda: said_by(up)))
         up.until("all ready in")
         yield Scene(project, up, ledger, sender)
         up.ctrl_c()
