@@ -13,7 +13,8 @@ DEVSTACK_CHANNEL is `fd:N` (one end of a socket pair) or `tcp:PORT:TOKEN` (loopb
 is said there are JSON objects, one a line, each with a "type"; `beacon.py` says most of them. What comes
 back are orders: plain lines of words.
 DEVSTACK_NODE is what sets a Celery worker's node name apart from that of an older run, DEVSTACK_LISTEN the listening sockets that an
-older run lends this one (`fd:3,fd:4`); both are taken out of the environment too.
+older run lends this one (`fd:3,fd:4`), DEVSTACK_ROOTS says which directories are the project (`imports.py`), DEVSTACK_STANDBY that this
+is a spare (`gate.py`, with what else a program out of a spare can see). All are taken out of the environment too.
 """
 
 pristine = dict(globals())  # What the interpreter gives the main module of a script, in this version.
@@ -36,6 +37,8 @@ HOOKS = {
     "celery.worker.consumer.mingle": "mingle.py",
 }
 """When the program has imported the module, our file is run, and its `attach(channel, module)` called."""
+READY = ("worker_ready", "beat_ready", "listening")
+"""Before one of these is said, so is what else there is to say about imports."""
 
 
 class Channel:
@@ -45,17 +48,19 @@ class Channel:
     (daemons do): before each use we look whether ours is still the same socket, so that a file which got its number is never written to.
     """
 
-    def __init__(self, descriptor: int, program: str) -> None:
+    def __init__(self, descriptor: int, program: str, node: str = "", listen: str = "") -> None:
         self.descriptor = descriptor
         self.program = program
         self.identity = self.look()
         self.pid = os.getpid()
         self.waiting = [b""][:0]
         self.unread = b""
+        self.arrived = [0][:0]
+        """Descriptors that came with the first part of an order."""
         self.shared = False
         """Whether forks have something to say."""
-        self.node = os.environ.pop("DEVSTACK_NODE", "")
-        listen = os.environ.pop("DEVSTACK_LISTEN", "")
+        self.before_ready: Callable[[], None] | None = None
+        self.node = node
         self.listeners = [int(each[3:]) for each in listen.split(",") if each.startswith("fd:")]
         for each in self.listeners:
             os.set_inheritable(each, False)
@@ -81,23 +86,22 @@ class Channel:
 
     def adopt(self, descriptor: int) -> None:
         """Speak on another line from now on: a fork of a spare has got one of its own."""
-        os.close(self.descriptor)
-        self.descriptor = descriptor
+        os.dup2(descriptor, self.descriptor, inheritable=False)
+        os.close(descriptor)
         self.identity = self.look()
         self.pid = os.getpid()
+        self.waiting = []
         self.unread = b""
+        self.arrived = []
 
     def note(self, type: str, **fields: object) -> bool:
         """One short message, sent whole and at once, or not at all: False. Forks may send such ones too."""
         if os.getpid() == self.pid:
             return self.say(type, **fields)
         try:
-            import _socket
-
             if self.look() != self.identity:
                 return False
-            flags = getattr(_socket, "MSG_DONTWAIT", 0) | getattr(_socket, "MSG_NOSIGNAL", 0)
-            line = _socket.socket(fileno=self.descriptor)
+            line, flags = self.line()
             try:
                 line.send(as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n", flags)
                 return True
@@ -111,6 +115,8 @@ class Channel:
         try:
             if os.getpid() != self.pid:
                 return False
+            if type in READY and self.before_ready:
+                self.before_ready()
             if len(self.waiting) >= MAX_WAITING:
                 self.send_waiting()  # The reader may be awake again.
             if len(self.waiting) < MAX_WAITING:
@@ -128,12 +134,16 @@ class Channel:
 
             if sys.platform == "win32" or os.getpid() != self.pid or self.look() != self.identity:
                 return
+            if type in READY and self.before_ready:
+                self.before_ready()
             self.send_waiting()
+            if self.waiting:
+                return
             data = as_json(dict(fields, type=type)).encode("utf-8", "replace") + b"\n"
             packed = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
-            line = _socket.socket(fileno=self.descriptor)
+            line, flags = self.line()
             try:
-                line.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], _socket.MSG_DONTWAIT)
+                line.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], flags)
             finally:
                 line.detach()
         except Exception:
@@ -145,29 +155,42 @@ class Channel:
 
         if os.getpid() != self.pid or self.look() != self.identity:
             raise EOFError
-        line = _socket.socket(fileno=self.descriptor)
-        found: list[int] = []
+        line, _ = self.line()
         try:
+            if block:
+                line.settimeout(None)
             if sys.platform == "win32":
                 data = line.recv(LONGEST_ORDER)
             else:
-                room = _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
-                data, extra, _, _ = line.recvmsg(LONGEST_ORDER, room, 0 if block else _socket.MSG_DONTWAIT)
+                data, extra, _, _ = line.recvmsg(LONGEST_ORDER, _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS))
                 for _, _, packed in extra:
-                    found += [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed) - 3, 4)]
+                    found = [packed[at : at + 4] for at in range(0, len(packed) - 3, 4)]
+                    self.arrived += [int.from_bytes(each, sys.byteorder) for each in found]
         except (BlockingIOError, InterruptedError):
             return []
+        except ConnectionError:
+            raise EOFError from None
         finally:
             line.detach()
         if not data:
             raise EOFError
-        for each in found:
+        for each in self.arrived:
             os.set_inheritable(each, False)
         *whole, self.unread = (self.unread + data).split(b"\n")
         orders: list[tuple[list[str], list[int]]] = [(each.decode("utf-8", "replace").split(), []) for each in whole]
-        if orders:
-            orders[-1] = (orders[-1][0], found)
+        if orders:  # The system does not join what comes after descriptors to what came with them.
+            orders[-1] = (orders[-1][0], self.arrived)
+            self.arrived = []
         return orders
+
+    def line(self) -> "tuple[Any, int]":
+        """Our descriptor as a socket that does not block, whatever the program's default is, to be detached; and flags to send with."""
+        import _socket
+
+        line = _socket.socket(fileno=self.descriptor)
+        line.settimeout(0)
+        # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly default back.
+        return line, getattr(_socket, "MSG_DONTWAIT", 0) | getattr(_socket, "MSG_NOSIGNAL", 0)
 
     def send_waiting(self) -> None:
         while self.waiting and self.lock.acquire(False):  # Whoever holds the lock sends ours too.
@@ -179,13 +202,9 @@ class Channel:
                 return
 
     def drain(self) -> bool:
-        import _socket  # The program has `socket` by now: only `hello` is said before it imports Celery, see there.
-
         if self.look() != self.identity:
             raise OSError("the program closed the channel")
-        # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly default back.
-        flags = getattr(_socket, "MSG_DONTWAIT", 0) | getattr(_socket, "MSG_NOSIGNAL", 0)
-        line = _socket.socket(fileno=self.descriptor)
+        line, flags = self.line()
         try:
             while self.waiting:
                 sent = line.send(self.waiting[0], flags)
@@ -229,8 +248,7 @@ def greet(channel: Channel) -> None:
     os.write(channel.descriptor, greeting(channel.program))
 
 
-def open_channel(program: str) -> "Channel | None":
-    address = os.environ.pop("DEVSTACK_CHANNEL", "")
+def open_channel(program: str, address: str, node: str, listen: str) -> "Channel | None":
     if not address:
         return None
     try:
@@ -238,7 +256,7 @@ def open_channel(program: str) -> "Channel | None":
         if how == "fd":
             if not is_socket(int(rest)):
                 return None
-            channel = Channel(int(rest), program)
+            channel = Channel(int(rest), program, node, listen)
             os.set_inheritable(channel.descriptor, False)
             # A fresh socket has room, and Python ignores SIGPIPE until somebody says otherwise: plain `write` will do.
             os.write(channel.descriptor, greeting(program))
@@ -252,7 +270,7 @@ def open_channel(program: str) -> "Channel | None":
             line.connect(("127.0.0.1", int(port)))
             line.send(token.encode() + b"\n" + greeting(program))
             line.setblocking(False)
-            return Channel(line.detach(), program)
+            return Channel(line.detach(), program, node, listen)
     except Exception:
         pass
     return None
@@ -276,17 +294,19 @@ def hook(channel: Channel, file: str) -> "Callable[[object], None]":
     return attach
 
 
-def look_at_imports(channel: Channel, roots: "list[str]", standby: str) -> "Any":
+def look_at_imports(channel: Channel, roots: "list[str]", standby: bool) -> "Any":
     """Our finder, first on sys.meta_path; None when that does not work."""
     try:
-        channel.shared = bool(roots)
         hooks = {name: hook(channel, file) for name, file in HOOKS.items()}
-        stop = ours("gate.py")["Gate"](channel, greet).stop if standby else None
-        finder = ours("imports.py")["Finder"](channel, roots, hooks, stop)
+        finder = ours("imports.py")["Finder"](channel, roots, hooks)
+        channel.shared = bool(roots)
+        channel.before_ready = finder.tell
+        if standby:
+            finder.gate = ours("gate.py")["Gate"](channel, finder, greet, ours)
         sys.meta_path.insert(0, finder)
-        for name in HOOKS:
+        for name in list(finder.hooks):
             if name in sys.modules:  # A sitecustomize may have been here.
-                hooks.pop(name)(sys.modules[name])
+                finder.hooks.pop(name)(sys.modules[name])
         return finder
     except Exception:
         return None
@@ -332,10 +352,17 @@ def importer(path: str) -> object:
     return None
 
 
-def run_script(path: str) -> None:
+def run_script(path: str, finder: "Any") -> None:
     name = path
     if sys.version_info >= (3, 9) and not os.path.isabs(path):
         name = os.path.abspath(path) if sys.platform == "win32" or path == "." else os.path.join(os.getcwd(), path)
+    if sys.platform == "win32":
+        first_on_path(os.path.dirname(os.path.abspath(path)))
+    else:
+        first_on_path(os.path.dirname(os.path.realpath(path)))
+    main = fresh_main(name)
+    if finder is not None:
+        finder.script(name)
     found = sys.path_importer_cache[name] = importer(name)  # type: ignore[assignment]
     if found is not None:  # A directory or zip file with a __main__.py.
         first_on_path(None)
@@ -345,11 +372,6 @@ def run_script(path: str) -> None:
         fresh_main()
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
         return
-    if sys.platform == "win32":
-        first_on_path(os.path.dirname(os.path.abspath(path)))
-    else:
-        first_on_path(os.path.dirname(os.path.realpath(path)))
-    main = fresh_main(name)
     try:
         if path.endswith(".pyc"):
             code = main.__loader__.get_code("__main__")  # type: ignore[attr-defined]
@@ -371,7 +393,7 @@ def run_script(path: str) -> None:
         main.__dict__.pop(gone, None)
 
 
-def run_module(name: str) -> None:
+def run_module(name: str, finder: "Any") -> None:
     sys.argv[0] = "-m"
     try:
         first_on_path(os.getcwd())
@@ -411,15 +433,15 @@ def start() -> None:
     if original and THIS_FILE in original:
         at = original.index(THIS_FILE)
         original[at : at + 2] = ["-m"] if how == "module" else []
-    channel = open_channel(what)
-    roots = [each for each in os.environ.pop("DEVSTACK_ROOTS", "").split(os.pathsep) if each]
-    standby = os.environ.pop("DEVSTACK_STANDBY", "")
-    finder = look_at_imports(channel, roots, standby) if channel is not None else None
+    told = {name: os.environ.pop("DEVSTACK_" + name, "") for name in ("CHANNEL", "NODE", "LISTEN", "ROOTS", "STANDBY")}
+    channel = open_channel(what, told["CHANNEL"], told["NODE"], told["LISTEN"])
+    roots = [each for each in told["ROOTS"].split(os.pathsep) if each]
+    finder = look_at_imports(channel, roots, bool(told["STANDBY"])) if channel is not None else None
+    if told["STANDBY"] and finder is None:
+        os._exit(1)  # Nobody could tell this spare to wait: it must not become a second program.
     run = run_module if how == "module" else run_script
     try:
-        if finder is not None and how == "script":
-            finder.script(what)
-        run(what)
+        run(what, finder)
     except SystemExit:
         raise
     except BaseException as error:

@@ -1,35 +1,54 @@
-"""Where a spare waits: right before the program reads its first project file, so that all project code is read after the save.
+"""Where a spare waits: right before the program first uses its project, so that all project code is read after the save.
 
-`boot` calls `Gate.stop` there when DEVSTACK_STANDBY was set. Up to there the real program has run: the interpreter, Celery or Django.
+`boot` makes a Gate when DEVSTACK_STANDBY was set. Up to there the real program has run: the interpreter, Celery or Django. It stops before
+the first project module or script is read, before any other file of the project is opened, and before it forks, connects or listens.
 
 Orders (answer: fields):
-  (on arrival: gate: pid)
-  warm NAME … (warmed: modules, skipped, seconds): import what the last run has imported besides its project, in that order. `skipped` are
-    modules that cannot be imported before the project's code: they look for it, for settings, or start what does not belong here. A
+  (on arrival: gate: pid, before: what it was about to read or do)
+  warm NAME … (warmed: modules, skipped, reasons, seconds): import what the last run has imported besides its project, in that order.
+    `skipped` are modules that must not be imported before the project's code (see `warm.py`), `reasons` a sentence for each of them. A
     spare that had to skip one is not clean; the next one is made without it.
-  go [KEY=VALUE …]: be the program.
+  go [KEY=VALUE …]: be the program. Not for a spare with living forks.
   fork [KEY=VALUE …], with two descriptors, channel and output (forked: pid; when it has ended: ended: pid, code): a fork is the program, in
-    a session of its own; the spare stays as it is, and waits for the next one.
+    a session of its own, and says hello on its channel; the spare stays as it is, and waits for the next order.
   quit: end; with living forks once the last of them has ended, for nobody else could tell how.
-  (unsafe: use, why: `use` is "once" when it must not be forked, "never" when it must not be used at all)
+  (unsafe: use, why: `use` is "once" when it must not be forked, "never" when it must not be used at all; after `gate` or before `warmed`)
 KEY=VALUE: `node=b` sets `channel.node`; `listen=2` means that two more descriptors come along, for `channel.listeners`.
+A spare may also end before it comes to its gate, or never come there: who made it sets a deadline, and kills it.
 
 Rule 1: while it waits it does nothing and costs no time. When the supervisor is gone it is gone too, without a word and without atexit.
-Rule 2: it is forked only while it has one thread, and no socket, pipe or file for writing open: those cannot be shared.
+Rule 2: it is forked only while it has one thread, no socket, pipe or file for writing open, and no memory shared: all that is for one.
 Rule 3: with a library in it that patches others (gevent, ddtrace …) it is not used: their order is their own business.
+
+What a program out of a spare can see beyond boot's list: `_socket` is loaded; what was warmed is in sys.modules before project modules
+are, and has added its warning filters before theirs. A fork also: objects that are older than it are frozen (`gc.freeze`), `gc` is loaded,
+functions given to `os.register_at_fork` in time have run, numpy's global generator was seeded anew, strings have the hashes that they
+have in other forks, and its parent is the spare, whose child it is alone to be.
 """
 
+import _thread
 import os
 import sys
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-PATCHING = ("gevent", "eventlet", "ddtrace", "newrelic", "opentelemetry", "elasticapm", "scout_apm")
-ALWAYS_OPEN = 3
+PATCHING = (
+    "gevent",
+    "eventlet",
+    "ddtrace",
+    "newrelic",
+    "opentelemetry",
+    "logfire",
+    "elasticapm",
+    "scout_apm",
+    "instana",
+    "appdynamics",
+)
+EARLY = ("uvicorn.loops.", "gunicorn.glogging", "daphne.server", "hypercorn.run", "granian.server")
+"""Imported by servers right before they make an event loop, pipes, sockets or children, none of which a fork may have."""
 
 
 class Shut(BaseException):
@@ -37,39 +56,66 @@ class Shut(BaseException):
 
 
 class Gate:
-    """`greet(channel)` says hello on the line that a fork has been given."""
+    """`greet(channel)` says hello on the line that a fork has been given; `ours(file)` runs another file of ours."""
 
-    def __init__(self, channel: "Any", greet: "Callable[[Any], None]") -> None:
-        self.channel = channel
-        self.greet = greet
-        self.shut = False
-        self.touched = False
+    def __init__(
+        self,
+        channel: "Any",
+        finder: "Any",
+        greet: "Callable[[Any], None]",
+        ours: "Callable[[str], dict[str, Any]]",
+    ) -> None:
+        self.channel, self.greet, self.ours = channel, greet, ours
+        self.pid = os.getpid()
+        self.warming: Any = None
         self.forks: set[int] = set()
-        self.quitting = False
-        self.frozen = False
+        self.quitting = self.frozen = self.over = False
+        self.waiting = 0
+        """The thread that waits."""
+        self.on_child_ended: Any = None
+        """What the program had for SIGCHLD, while it is ours."""
+        self.one_at_a_time = _thread.allocate_lock()
+        self.forkable = ours("forkable.py")
+        self.wires = ours("wires.py")["Wires"](finder)
 
-    def stop(self) -> None:
-        """Called right before a project file is read. Returns when this process is to be the program."""
-        if self.shut:
-            self.touched = True
+    def comes_before(self, name: str) -> bool:
+        return not self.waiting and name.startswith(EARLY)
+
+    def stop(self, before: str) -> None:
+        """Called right before the project is used. Returns when this process is to be the program."""
+        if self.over or os.getpid() != self.pid:
+            return
+        if self.warming:
+            self.warming.touched = before
             raise Shut
-        self.channel.say("gate", pid=os.getpid())
-        self.judge()
+        if self.waiting == _thread.get_ident():  # A signal handler of the program's.
+            return
+        with self.one_at_a_time:
+            if not self.over:
+                self.waiting = _thread.get_ident()
+                self.wait(before)
+
+    def wait(self, before: str) -> None:
         try:
-            while True:
+            self.channel.say("gate", pid=self.pid, before=before)
+            self.judge()
+            while not self.over:
                 for words, descriptors in self.channel.receive(block=True):
-                    if self.obey(words, descriptors):
-                        return
-        except EOFError:
+                    self.over = self.obey(words, descriptors)
+            self.wires.lift()
+        except EOFError:  # The supervisor is gone.
             os._exit(0)
+        except BaseException:  # Whatever it is, this must not become a second program.
+            os._exit(1)
 
     def obey(self, words: "list[str]", descriptors: "list[int]") -> bool:
         """True when the program goes on in this process."""
         order = words[0] if words else ""
-        if order == "go":
+        if order == "go" and not self.forks:
+            self.thaw()
             self.take(words[1:], descriptors)
             return True
-        if order == "fork":
+        if order == "fork" and len(descriptors) >= 2:
             return self.fork(words[1:], descriptors)
         if order == "warm":
             self.warm(words[1:])
@@ -86,99 +132,76 @@ class Gate:
             if key == "node":
                 self.channel.node = value
             elif key == "listen":
-                self.channel.listeners = descriptors[-int(value) :]
+                self.channel.listeners = descriptors[len(descriptors) - int(value) :]
+
+    def warm(self, names: "list[str]") -> None:
+        import time
+
+        began, known = time.time(), len(sys.modules)
+        self.warming = self.ours("warm.py")["Warming"](self.wires, Shut, self.has_new_children)
+        if not any(name.partition(".")[0] in PATCHING for name in names):
+            self.warming.all(names)
+        skipped, self.warming = self.warming.skipped, None
+        if self.judge():
+            self.channel.say(
+                "warmed",
+                modules=len(sys.modules) - known,
+                skipped=list(skipped),
+                reasons=list(skipped.values()),
+                seconds=round(time.time() - began, 3),
+            )
 
     # Is it fit for use
 
     def judge(self) -> bool:
         patching = [name for name in PATCHING if name in sys.modules]
         if patching:
-            self.channel.say(
-                "unsafe", use="never", why=f"{patching[0]} is in it, which has to be loaded in its own order"
-            )
+            why = f"{patching[0]} is in it, which has to be loaded in its own order"
+            self.channel.say("unsafe", use="never", why=why)
             return False
-        why = self.unforkable()
+        why = self.forkable["why_not"](self.pid, self.channel.descriptor)
         if why:
             self.channel.say("unsafe", use="once", why=why)
         return True
 
-    def unforkable(self) -> str:
-        import _thread
-
-        if sys.platform == "win32" or sys.platform == "darwin" or not hasattr(os, "fork"):
-            return "forks are not safe on this system"
-        if _thread._count():
-            return "it has started a thread"
-        for name in os.listdir("/proc/self/fd"):
-            descriptor = int(name)
-            if descriptor < ALWAYS_OPEN or descriptor == self.channel.descriptor:
-                continue
-            try:
-                place = os.readlink("/proc/self/fd/" + name)
-                with open("/proc/self/fdinfo/" + name) as file:
-                    flags = int(file.read().split("flags:")[1].split()[0], 8)
-            except OSError:
-                continue  # The one that listed them.
-            if place.startswith(("socket:", "pipe:", "anon_inode:")) or flags & os.O_ACCMODE != os.O_RDONLY:
-                return f"it holds {place} open"
-        return ""
-
-    # Warming
-
-    def warm(self, names: "list[str]") -> None:
-        began, skipped, done = time.time(), [], 0
-        if not any(name.partition(".")[0] in PATCHING for name in names):
-            for name in names:
-                if name not in sys.modules:
-                    if self.imports(name):
-                        done += 1
-                    else:
-                        skipped.append(name)
-        if self.judge():
-            self.channel.say("warmed", modules=done, skipped=skipped, seconds=round(time.time() - began, 3))
-
-    def imports(self, name: str) -> bool:
-        import _thread
-
-        before, environment, known = _thread._count(), dict(os.environ), set(sys.modules)
-        self.shut, self.touched = True, False
-        try:
-            __import__(name)
-        except (Exception, Shut):
-            return False
-        finally:
-            self.shut = False
-            clean = not self.touched and _thread._count() == before and dict(os.environ) == environment
-            if not clean:
-                for each in set(sys.modules) - known:
-                    sys.modules.pop(each, None)
-        return clean
-
     # Forking
 
     def fork(self, words: "list[str]", descriptors: "list[int]") -> bool:
-        import gc
-
         if sys.platform == "win32":
             return False
-        signals: Any = __import__("_signal")
-        if not self.frozen:
-            self.frozen = True
-            gc.collect()
-            gc.freeze()
+        self.freeze()
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+            try:
                 stream.flush()
-        pid = os.fork()
-        if pid:
+            except Exception:  # Of the program's own making, or none at all.
+                continue
+        signals: Any = __import__("_signal")
+        if self.on_child_ended is None:
+            self.on_child_ended = signals.signal(signals.SIGCHLD, self.reap) or signals.SIG_DFL
+        self.over = True
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.channel.say("unsafe", use="never", why=f"it could not be forked: {error}")
+            pid = -1
+        self.over = pid == 0
+        if self.over:
+            self.become(words, descriptors)
+            return True
+        for each in descriptors:
+            os.close(each)
+        if pid > 0:
             self.forks.add(pid)
-            for each in descriptors:
-                os.close(each)
-            signals.signal(signals.SIGCHLD, self.reap)
             self.channel.say("forked", pid=pid)
             self.reap()
-            return False
-        signals.signal(signals.SIGCHLD, signals.SIG_DFL)
+        return False
+
+    def become(self, words: "list[str]", descriptors: "list[int]") -> None:
+        """In the fork: what a process that was just started has of its own."""
+        if sys.platform == "win32":
+            return
+        self.give_back_signal()
+        self.forks = set()
         os.setsid()
         channel, output = descriptors[:2]
         os.dup2(output, 1)
@@ -186,8 +209,41 @@ class Gate:
         os.close(output)
         self.channel.adopt(channel)
         self.take(words, descriptors[2:])
+        for name, renew in (
+            ("threading", renew_main_thread),
+            ("numpy.random", lambda numpy_random: numpy_random.seed()),
+        ):
+            if name in sys.modules:
+                try:
+                    renew(sys.modules[name])
+                except Exception:  # Another version's.
+                    continue
         self.greet(self.channel)
-        return True
+
+    def has_new_children(self) -> bool:
+        return not self.forks and bool(self.forkable["has_children"]())
+
+    def freeze(self) -> None:
+        """So that the collector does not write to pages that all forks share."""
+        if not self.frozen:
+            import gc
+
+            self.frozen = True
+            gc.collect()
+            gc.freeze()
+
+    def thaw(self) -> None:
+        self.give_back_signal()
+        if self.frozen:
+            import gc
+
+            gc.unfreeze()
+
+    def give_back_signal(self) -> None:
+        if sys.platform != "win32" and self.on_child_ended is not None:
+            signals: Any = __import__("_signal")
+            signals.signal(signals.SIGCHLD, self.on_child_ended)
+            self.on_child_ended = None
 
     def reap(self, *_: object) -> None:
         if sys.platform == "win32":
@@ -197,7 +253,7 @@ class Gate:
                 ended, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 ended, status = pid, 256
-            if ended:
+            if ended and pid in self.forks:
                 self.forks.discard(pid)
                 code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
                 self.channel.say("ended", pid=pid, code=code)
@@ -206,3 +262,9 @@ class Gate:
     def leave_if_over(self) -> None:
         if self.quitting and not self.forks:
             os._exit(0)
+
+
+def renew_main_thread(threading: "Any") -> None:
+    set_native_id = getattr(threading.main_thread(), "_set_native_id", None)
+    if set_native_id:
+        set_native_id()

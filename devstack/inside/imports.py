@@ -9,8 +9,8 @@ neither read nor written.
 
 Message:
   imported: files (project files, absolute), modules (the names of all others, in order), missing (where in the project a module was
-    looked for and not found, absolute, without an ending); each at the next import of a project file. Forks (a prefork pool) tell
-    theirs too.
+    looked for and not found, absolute, without an ending; so is the `__init__` of a directory that is a package without one); at each
+    import of a project file, and before the program says that it is ready. Forks (a prefork pool) tell theirs too.
 """
 
 import os
@@ -30,35 +30,35 @@ FOREIGN = ("node_modules", "site-packages", "dist-packages")
 
 
 class Finder:
-    """`hooks` maps a module to what is called with it once it has run; `stop()` is called before the first project file is read."""
+    """`hooks` maps a module to what is called with it once it has run. `gate` is where a spare waits."""
 
-    def __init__(
-        self, channel: "Any", roots: "list[str]", hooks: "dict[str, Callable[[Any], None]]", stop: "Callable[[], None]"
-    ) -> None:
+    def __init__(self, channel: "Any", roots: "list[str]", hooks: "dict[str, Callable[[Any], None]]") -> None:
         self.channel = channel
-        self.roots = sorted({place + os.sep for root in roots for place in (root, os.path.realpath(root))})
-        self.others = sorted({place + os.sep for place in (sys.prefix, sys.base_prefix)})
+        self.roots = sorted({below(place) for root in roots for place in (root, os.path.realpath(root))})
+        self.others = sorted({below(place) for place in (sys.prefix, sys.base_prefix)})
         self.hooks = hooks
-        self.stop: Callable[[], None] | None = stop
+        self.gate: Any = None
         self.untold: dict[str, dict[str, None]] = {"files": {}, "modules": {}, "missing": {}}
-        self.told: dict[str, None] = {}
+        self.told: set[str] = set()
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        if not self.roots and name not in self.hooks:
+        if not self.roots and name not in self.hooks and self.gate is None:
             return None
         try:
+            if self.gate and self.gate.comes_before(name):
+                self.reach(name)
             spec = self.find(name, path, target)
-            file = self.project_file(spec)
-            if file and self.stop:
-                self.reach()
+            place = self.project_place(spec)
+            if place and self.gate:
+                self.reach(place)
                 spec = self.find(name, path, target)
-                file = self.project_file(spec)
+                place = self.project_place(spec)
         except Exception:
             return None  # The finders behind us say it themselves.
         try:
             if name in self.hooks and spec is not None:
                 self.watch(name, spec.loader)
-            self.note(name, path, spec, file)
+            self.note(name, path, spec, place)
         except Exception:
             pass
         return spec
@@ -68,52 +68,66 @@ class Finder:
         try:
             file = os.path.abspath(path)
             if self.is_project(file):
-                self.reach()
+                self.reach(file)
                 self.use(file)
         except Exception:
             pass
 
     def find(self, name: str, path: "Any", target: "Any") -> "Any":
         for finder in list(sys.meta_path):
-            find = None if finder is self else getattr(finder, "find_spec", None)
-            spec = find(name, path, target) if find else None
+            if finder is self:
+                continue
+            if not hasattr(finder, "find_spec"):  # An old one, as in `six` before 1.16; asked before Python 3.12.
+                old: Any = finder
+                if sys.version_info < (3, 12) and old.find_module(name, path) is not None:
+                    raise LookupError(name)
+                continue
+            spec = finder.find_spec(name, path, target)
             if spec is not None:
                 return spec
         return None
 
-    def reach(self) -> None:
-        """Before the first project file: wait there if this is a spare. What was seen of the disk before may be out of date afterwards."""
-        if self.stop:
-            self.stop()
-            self.stop = None
-            for importer in list(sys.path_importer_cache.values()):
-                forget = getattr(importer, "invalidate_caches", None)
-                if forget:
-                    forget()
+    def reach(self, place: str) -> None:
+        """Before the first use of the project: wait there if this is a spare. What was seen of the disk so far may be out of date then."""
+        if self.gate:
+            self.gate.stop(place)
+            self.gate = None
+            for path, importer in list(sys.path_importer_cache.items()):
+                if importer is None:
+                    del sys.path_importer_cache[path]
+                elif hasattr(importer, "invalidate_caches"):
+                    importer.invalidate_caches()
 
     # What is told
 
-    def note(self, name: str, path: "Any", spec: "Any", file: str) -> None:
-        if file:
-            self.refresh(spec, file)
-            self.use(file)
-        elif spec is not None:
-            self.untold["modules"][name] = None
-        else:
+    def note(self, name: str, path: "Any", spec: "Any", place: str) -> None:
+        if spec is None:
             self.miss(name, path)
+        elif not place:
+            self.untold["modules"][name] = None
+        elif spec.has_location:
+            self.use(place)
+            self.refresh(spec.loader, place)
+        else:
+            for each in spec.submodule_search_locations:
+                self.lacks(os.path.join(os.path.abspath(each), "__init__"))
+            self.tell()
 
     def use(self, file: str) -> None:
         """A project file is about to be read."""
         if file not in self.told:
-            self.told[file] = None
+            self.told.add(file)
             self.untold["files"][file] = None
         self.tell()
 
     def miss(self, name: str, path: "Any") -> None:
         for place in sys.path if path is None else list(path):
-            stem = os.path.join(os.path.abspath(place or os.curdir), name.rpartition(".")[2])
-            if self.is_project(stem):
-                self.untold["missing"][stem] = None
+            self.lacks(os.path.join(os.path.abspath(place or os.curdir), name.rpartition(".")[2]))
+
+    def lacks(self, stem: str) -> None:
+        if stem not in self.told and self.is_project(stem):
+            self.told.add(stem)
+            self.untold["missing"][stem] = None
 
     def tell(self) -> None:
         while any(self.untold.values()):
@@ -122,30 +136,31 @@ class Finder:
                 return  # With the next one.
             for kind, names in part.items():
                 for each in names:
-                    del self.untold[kind][each]
+                    self.untold[kind].pop(each, None)  # Another thread may have told it too.
 
     # What is a project file
 
-    def project_file(self, spec: "Any") -> str:
-        origin = getattr(spec, "origin", None)
-        if not isinstance(origin, str) or not getattr(spec, "has_location", False):
+    def project_place(self, spec: "Any") -> str:
+        """The project file of a module, or the project directory of a package without `__init__`; empty for what is not the project's."""
+        if spec is None:
             return ""
-        file = os.path.abspath(origin)
-        return file if self.is_project(file) else ""
+        places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
+        return next((place for place in map(os.path.abspath, places) if self.is_project(place)), "")
 
     def is_project(self, file: str) -> bool:
+        file = os.path.normcase(file)
         root = next((root for root in self.roots if file.startswith(root)), None)
         if root is None or any(file.startswith(other) and len(other) > len(root) for other in self.others):
             return False
         parts = file[len(root) :].split(os.sep)[:-1]
         return not any(part in FOREIGN or part.startswith(".") for part in parts)
 
-    def refresh(self, spec: "Any", file: str) -> None:
+    def refresh(self, loader: "Any", file: str) -> None:
         """Rule 3. A loader that cannot tell when its source was saved neither reads nor writes a cache."""
-        loader = spec.loader
         if time.time() - os.stat(file).st_mtime < FRESH and hasattr(loader, "path_stats"):
 
             def path_stats(path: str) -> "Any":
+                loader.__dict__.pop("path_stats", None)  # It looks like any other afterwards.
                 raise OSError(path)
 
             loader.path_stats = path_stats
@@ -162,3 +177,7 @@ class Finder:
             hook(module)
 
         loader.exec_module = exec_module
+
+
+def below(place: str) -> str:
+    return os.path.normcase(os.path.abspath(place)).rstrip(os.sep) + os.sep

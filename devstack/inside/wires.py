@@ -1,0 +1,131 @@
+"""What a spare trips over before it comes to its project by way of an import: a file that it opens or runs, a socket, a fork.
+
+Functions that lead there are replaced by ones that ask the gate first. At the gate all of them are put back, everywhere.
+
+Rule 1: nothing is left of this when the program goes on. (What cannot be taken back, `os.register_at_fork`, does nothing then.)
+Rule 2: they call what they replace, with the same words, also when somebody has kept one of them.
+"""
+
+import builtins
+import io
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Wires:
+    """Laid at once; `lift()` takes them away. `finder.reach(place)` waits at the gate, or raises while the spare is being warmed."""
+
+    def __init__(self, finder: "Any") -> None:
+        self.finder = finder
+        self.lifted = False
+        self.laid: list[tuple[Any, str, Any, Any]] = []
+        """Owner, name, what belongs there, what we have put there."""
+        self.lay_on_files()
+        self.after_import("socket", self.lay_on_sockets)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=lambda: self.trip("a fork"))
+
+    def after_import(self, name: str, then: "Callable[[Any], None]") -> None:
+        """Also when `name` is imported only later; in front of what else is waiting for it."""
+        hooks = self.finder.hooks
+        if name in sys.modules:
+            then(sys.modules[name])
+            return
+        other = hooks.get(name)
+
+        def both(module: "Any") -> None:
+            then(module)
+            if other:
+                other(module)
+
+        hooks[name] = both
+
+    def trip(self, place: str) -> None:
+        if not self.lifted:
+            self.finder.reach(place)
+
+    def put(self, owner: "Any", name: str, new: "Any") -> None:
+        if self.lifted:
+            return
+        self.laid.append((owner, name, vars(owner).get(name), new))
+        setattr(owner, name, new)
+
+    def lift(self) -> None:
+        """Also from the modules that have taken one of ours for the function of that name (`from io import open`)."""
+        belongs = {id(new): old for _, _, old, new in self.laid if old is not None}
+        for owner, name, old, _ in reversed(self.laid):
+            if old is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
+        self.lifted = True
+        for module in list(sys.modules.values()):
+            names: dict[str, Any] = module.__dict__ if isinstance(module, type(sys)) else {}
+            for name, value in list(names.items()):
+                if id(value) in belongs:
+                    names[name] = belongs[id(value)]
+
+    # Files
+
+    def lay_on_files(self) -> None:
+        real_open, real_open_code = builtins.open, io.open_code
+
+        def open(file: "Any", *words: "Any", **named: "Any") -> "Any":
+            self.before_reading(file)
+            return real_open(file, *words, **named)
+
+        def open_code(path: "Any") -> "Any":
+            self.before_reading(path)
+            return real_open_code(path)
+
+        for owner in (builtins, io, sys.modules["_io"]):
+            self.put(owner, "open", open)
+        for owner in (io, sys.modules["_io"]):
+            self.put(owner, "open_code", open_code)
+        loader: Any = sys.modules["_frozen_importlib_external"].SourceLoader
+        real_get_code = loader.get_code
+
+        def get_code(this: "Any", fullname: str) -> "Any":
+            # Before it looks when the file was saved. A configuration file is mostly imported like this, by its path.
+            path = this.get_filename(fullname)
+            if self.before_reading(path):
+                self.finder.refresh(this, path)
+                self.finder.use(os.path.abspath(path))
+            return real_get_code(this, fullname)
+
+        self.put(loader, "get_code", get_code)
+
+    def before_reading(self, path: "Any") -> bool:
+        try:
+            file = os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else ""
+            ours = bool(file) and self.finder.is_project(file)
+        except Exception:
+            return False
+        if ours:
+            self.trip(file)
+        return ours
+
+    # Sockets
+
+    def lay_on_sockets(self, socket: "Any") -> None:
+        """Except for a port that the system chooses: libraries find out in this way whether there is IPv6."""
+
+        def real(this: "Any") -> "Any":
+            return super(socket.socket, this)
+
+        def bind(this: "Any", address: "Any") -> None:
+            if not (isinstance(address, tuple) and address[1:2] == (0,)):
+                self.trip(f"a socket bound to {address}")
+            real(this).bind(address)
+
+        def connect(this: "Any", address: "Any") -> None:
+            self.trip(f"a connection to {address}")
+            real(this).connect(address)
+
+        self.put(socket.socket, "bind", bind)
+        self.put(socket.socket, "connect", connect)
