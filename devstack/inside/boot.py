@@ -4,7 +4,8 @@
 
 Rule 1: nothing in here may raise into the program, block it, or outlive the supervisor: what goes wrong costs the line, never the program.
 Rule 2: the program sees what it would see without us. The exceptions, kept short by a test (`test_inside_boot.py`):
-  one open descriptor more, close-on-exec, when a channel is given (and `_socket` is loaded at once when that is a TCP one);
+  one open descriptor more, close-on-exec, when a channel is given; `_socket` is loaded when more than hello is said on it: with
+  DEVSTACK_ROOTS that is before the first project file is read (at once when it is a TCP one; `encodings.ascii` too, with -X dev);
   one finder more on `sys.meta_path`; two frames more below the first one of the program;
   the command line that the operating system shows (`sys.argv` and `sys.orig_argv` are the program's own).
 Rule 3: import next to nothing. `socket`, `threading` and the like belong to the program, which may want to patch them first (gevent).
@@ -99,6 +100,8 @@ class Channel:
         if os.getpid() == self.pid:
             return self.say(type, **fields)
         try:
+            if type in READY and self.before_ready:
+                self.before_ready()
             if self.look() != self.identity:
                 return False
             line, flags = self.line()
@@ -356,7 +359,9 @@ def run_script(path: str, finder: "Any") -> None:
     name = path
     if sys.version_info >= (3, 9) and not os.path.isabs(path):
         name = os.path.abspath(path) if sys.platform == "win32" or path == "." else os.path.join(os.getcwd(), path)
-    if sys.platform == "win32":
+    if os.path.isdir(name):
+        first_on_path(name)
+    elif sys.platform == "win32":
         first_on_path(os.path.dirname(os.path.abspath(path)))
     else:
         first_on_path(os.path.dirname(os.path.realpath(path)))

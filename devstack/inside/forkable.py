@@ -34,8 +34,8 @@ def open_files(channel: int) -> str:
             continue
         try:
             place = os.readlink("/proc/self/fd/" + name)
-            with open("/proc/self/fdinfo/" + name) as file:
-                flags = int(file.read().split("flags:")[1].split()[0], 8)
+            with open("/proc/self/fdinfo/" + name, "rb") as file:  # As text it might load a codec.
+                flags = int(file.read().split(b"flags:")[1].split()[0], 8)
         except OSError:
             continue  # The one that listed them.
         written = flags & 3 != os.O_RDONLY
@@ -45,11 +45,11 @@ def open_files(channel: int) -> str:
 
 
 def shared_memory() -> str:
-    with open("/proc/self/maps") as file:
+    with open("/proc/self/maps", "rb") as file:
         for line in file:
             words = line.split(None, 5)
-            if words[1].startswith("rw") and words[1].endswith("s"):
-                return f"it shares memory ({words[-1].strip()})"
+            if words[1].startswith(b"rw") and words[1].endswith(b"s"):
+                return f"it shares memory ({os.fsdecode(words[-1].strip())})"
     return ""
 
 

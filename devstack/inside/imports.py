@@ -94,9 +94,17 @@ class Finder:
             self.gate = None
             for path, importer in list(sys.path_importer_cache.items()):
                 if importer is None:
-                    del sys.path_importer_cache[path]
+                    sys.path_importer_cache[path] = self.importer(path)  # It may be there by now.
                 elif hasattr(importer, "invalidate_caches"):
                     importer.invalidate_caches()
+
+    def importer(self, path: str) -> "Any":
+        for hook in sys.path_hooks:
+            try:
+                return hook(path)
+            except ImportError:
+                continue
+        return None
 
     # What is told
 

@@ -31,7 +31,7 @@ class Wires:
             os.register_at_fork(before=lambda: self.trip("a fork"))
 
     def after_import(self, name: str, then: "Callable[[Any], None]") -> None:
-        """Also when `name` is imported only later; in front of what else is waiting for it."""
+        """Also when `name` is imported only later; on top of what our other files make of it."""
         hooks = self.finder.hooks
         if name in sys.modules:
             then(sys.modules[name])
@@ -39,9 +39,9 @@ class Wires:
         other = hooks.get(name)
 
         def both(module: "Any") -> None:
-            then(module)
             if other:
                 other(module)
+            then(module)
 
         hooks[name] = both
 
@@ -58,7 +58,9 @@ class Wires:
     def lift(self) -> None:
         """Also from the modules that have taken one of ours for the function of that name (`from io import open`)."""
         belongs = {id(new): old for _, _, old, new in self.laid if old is not None}
-        for owner, name, old, _ in reversed(self.laid):
+        for owner, name, old, new in reversed(self.laid):
+            if vars(owner).get(name) is not new:  # Somebody has wrapped it.
+                continue
             if old is None:
                 delattr(owner, name)
             else:
@@ -115,17 +117,16 @@ class Wires:
     def lay_on_sockets(self, socket: "Any") -> None:
         """Except for a port that the system chooses: libraries find out in this way whether there is IPv6."""
 
-        def real(this: "Any") -> "Any":
-            return super(socket.socket, this)
+        real_bind, real_connect = socket.socket.bind, socket.socket.connect
 
         def bind(this: "Any", address: "Any") -> None:
             if not (isinstance(address, tuple) and address[1:2] == (0,)):
                 self.trip(f"a socket bound to {address}")
-            real(this).bind(address)
+            real_bind(this, address)
 
         def connect(this: "Any", address: "Any") -> None:
             self.trip(f"a connection to {address}")
-            real(this).connect(address)
+            real_connect(this, address)
 
         self.put(socket.socket, "bind", bind)
         self.put(socket.socket, "connect", connect)
