@@ -3,7 +3,7 @@
 Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) → actions → perform`) and bytes (many, dumb:
 `pipe → lines → terminal`). A test compares this map with the tree, and another one who imports whom.
 
-  core/     model events machine table folding formation names lines causes health redis_url secrets echoes
+  core/     record model events machine table folding formation names lines causes health redis_url secrets echoes
             PURE: what a stack is, what can happen to it, and what to do then
   config/   procfile env settings load command words environment explain interpreter launching options order places service
             shapes suggest text toml
@@ -18,11 +18,11 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             container
             watcher watched contents saves syntax users
             asyncio and I/O live here only
-  inside/   boot imports gate wires warm forkable beacon worker mingle ask
+  inside/   boot imports gate wires warm forkable beacon worker mingle ask listen threaded servers templates
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop
-  cli/      up check doctor demo look options provide later
+  cli/      up check apps outlook doctor demo look options provide later
             what a person types
 """
 

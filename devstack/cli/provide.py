@@ -12,7 +12,6 @@ import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from devstack.config.load import Project
 from devstack.core import redis_url
 from devstack.core.health import Broker
 from devstack.core.model import Launch, Service
+from devstack.core.record import Record, replace
 from devstack.errors import DevstackError
 from devstack.host import Host
 
@@ -33,8 +33,7 @@ CELERY_ROLES = ("worker", "beat", "flower")
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
 
 
-@dataclass(frozen=True, slots=True)
-class CeleryLine:
+class CeleryLine(Record):
     """A Celery command of the project: the words of its program, and how its Python is called ((), where we cannot tell)."""
 
     service: Service
@@ -43,8 +42,7 @@ class CeleryLine:
     launch: Launch
 
 
-@dataclass(frozen=True, slots=True)
-class Provided:
+class Provided(Record):
     """`broker` is None for a stack that uses none, and as long as nobody can tell, which `later` is about."""
 
     broker: Broker | None = None

@@ -14,9 +14,9 @@ import os.path
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from devstack.config.words import BLANKS, NAME, Parameter, Reader, Text, Word
+from devstack.core.record import Record
 from devstack.errors import DevstackError
 
 _REDIRECTION = re.compile(r"[0-9]*(?:<<-|<<|<&|<>|<|>>|>&|>\||>)")
@@ -66,8 +66,7 @@ _BUILTINS = frozenset(
 """Builtins that have no program of the same name, or one that behaves differently."""
 
 
-@dataclass(frozen=True, slots=True)
-class Simple:
+class Simple(Record):
     """One program to run. `env` holds what the command assigns, expanded, and nothing else."""
 
     argv: list[str]
@@ -75,8 +74,7 @@ class Simple:
     cwd: str
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Record):
     """What stands between two joiners, unexpanded. `raw` is its text, `raw_assignments` that of the `A=b` in front."""
 
     raw: str
@@ -85,8 +83,7 @@ class Segment:
     words: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Record):
     """`joiners` are the "&&" and ";" between the segments. `shell_reason` says what a shell is needed for."""
 
     text: str

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from devstack.config.env import EnvFile
+from devstack.core.record import Record
 
 PORT_STEP = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Record):
     values: Mapping[str, str]
     source: str | Mapping[str, str]
     """One source for all, or one for each variable."""

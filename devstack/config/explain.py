@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from devstack.core.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(Record):
     """`scope` is a service's name, or "" for the project; `source` is like "Procfile:3", "--port", ".env:2", "celery worker", "default"."""
 
     scope: str

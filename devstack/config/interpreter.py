@@ -14,9 +14,9 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from devstack.core.record import Record
 from devstack.kinds.arguments import is_python, python_program
 
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
@@ -27,8 +27,7 @@ _MODULES = {"celery": "celery", "flower": "flower"}
 """Launchers on Windows are .exe files without a shebang that could be read; those that we start are also modules."""
 
 
-@dataclass(frozen=True, slots=True)
-class Venv:
+class Venv(Record):
     path: Path
     bin: Path
     source: str

@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import kinds
@@ -22,6 +22,7 @@ from devstack.config.options import Options
 from devstack.config.settings import ProcessSettings, Settings
 from devstack.config.words import Text
 from devstack.core.model import Launch, ProbeSpec
+from devstack.core.record import Record, replace
 from devstack.errors import DevstackError, did_you_mean
 from devstack.kinds import Context, Kind, wrappers
 from devstack.kinds.arguments import base_name
@@ -36,8 +37,7 @@ _WATCHMEDO = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Record):
     """A process as somebody asked for it. `index` is its place in the Procfile."""
 
     name: str
@@ -83,8 +83,7 @@ class Ground:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Record):
     """What one instance's command means. What counts is the last of `simples`, and in it what `unwrapped` leaves."""
 
     command: commands.Command
@@ -154,8 +153,7 @@ def _parse(line: Line) -> commands.Command:
     return command
 
 
-@dataclass(frozen=True, slots=True)
-class _Bare:
+class _Bare(Record):
     """The programs of a command without wrappers and shells around the last one. `program` is what a kind is recognised by."""
 
     simples: list[commands.Simple]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+
+from devstack.core.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Record):
     """What the command line says; None and "" mean that it does not. `sources` names the variable where one stood in for an option."""
 
+    current: Path
     names: tuple[str, ...] = ()
     procfile: str | None = None
     env_files: tuple[str, ...] | None = None
@@ -26,10 +28,9 @@ class Options:
     colour: bool = False
     run: str = ""
     """Marks all processes of one `up` (DEVSTACK_RUN)."""
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = MappingProxyType({})
     system: str = "linux"
-    current: Path = field(default_factory=Path.cwd)
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = MappingProxyType({})
 
     def source(self, name: str) -> str:
         usual = {"ready_within": "--timeout", "watch": "--no-watch", "env_files": "--env-file"}

@@ -9,18 +9,17 @@ Rule 4: a process called redis that nobody recognises (`docker compose up redis`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from devstack.core.model import Service
 from devstack.core.names import listing
+from devstack.core.record import Record, replace
 from devstack.errors import DevstackError, did_you_mean
 
 REDIS = "redis"
 CALLED_REDIS = ("redis", "valkey", "redis-server")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Record):
     """What one service waits for: by name (the settings, with the place that says so) or by role (its kind)."""
 
     names: tuple[str, ...] | None
@@ -28,8 +27,7 @@ class Wish:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
+class Ordered(Record):
     services: list[Service]
     waits_for_redis: frozenset[str]
     """Services that are to wait for a Redis that devstack adds."""

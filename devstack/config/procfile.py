@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from devstack.core.record import Record
 from devstack.errors import DevstackError
 
 ENTRY = re.compile(r"([A-Za-z0-9_-]+):\s*(.*)")
@@ -17,8 +18,7 @@ _CONFLICT = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
 _SECOND_NAME = re.compile(r"([A-Za-z0-9_-]+):\s+(.+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record):
     """`number` is the line's number in the file, `index` (from 0) its place among the processes: PORT depends on it."""
 
     name: str

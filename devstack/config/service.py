@@ -8,13 +8,13 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.config.explain import Explained
 from devstack.config.launching import Ground, Line, Reading, becomes_program, launch, probe, understand
 from devstack.config.settings import ProcessSettings
 from devstack.core.model import Service
+from devstack.core.record import Record
 from devstack.errors import DevstackError
 from devstack.kinds import Kind
 
@@ -37,8 +37,7 @@ _RELOADS = {
 """By what the kind says, and whether it is a worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Record):
     """`service` has no needs yet; `kind.after` says what it would wait for."""
 
     service: Service

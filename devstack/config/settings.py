@@ -9,27 +9,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar, cast
 
 from devstack.config import shapes, text, toml
 from devstack.config.shapes import Shape
 from devstack.core.model import ProbeSpec
+from devstack.core.record import Record, replace
 from devstack.errors import DevstackError, did_you_mean
 
 IMAGE = "redis:7-alpine"
 T = TypeVar("T")
 
 
+class Described(Record):
+    shape: Shape[Any]
+    default: object
+    doc: str
+    shown: str
+
+
 def _key(shape: Shape[Any], default: T, doc: str, shown: str = "") -> T:
     """A field that is a key of the settings. `shown` is its default in words where the value itself says nothing."""
-    value: T = field(default=default, metadata={"shape": shape, "doc": doc, "shown": shown})
-    return value
+    return cast(T, Described(shape, default, doc, shown))
 
 
-@dataclass(frozen=True, slots=True)
-class RedisSettings:
+class Keys(Record):
+    """Fields of which some are keys."""
+
+    described: ClassVar[dict[str, Described]]
+
+    def __init_subclass__(cls) -> None:
+        cls.described = {name: value for name, value in vars(cls).items() if isinstance(value, Described)}
+        for name, key in cls.described.items():
+            setattr(cls, name, key.default)
+        super().__init_subclass__()
+
+
+class RedisSettings(Keys):
     url: str | None = _key(
         shapes.TEXT,
         None,
@@ -43,8 +62,7 @@ class RedisSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
+class ProcessSettings(Keys):
     command: str | None = _key(
         shapes.TEXT,
         None,
@@ -57,7 +75,7 @@ class ProcessSettings:
     needs: tuple[str, ...] | None = _key(
         shapes.NAMES, None, "What must be ready before it starts; replaces what its kind needs.", "by kind"
     )
-    probe: ProbeSpec | None = _key(  # noqa: RUF009 (it is a frozen value)
+    probe: ProbeSpec | None = _key(
         shapes.PROBE,
         None,
         'When it is ready: `"none"`, or one of `{ http = "/health/", port = 8000, status = 200 }`, `{ tcp = 5432 }`, '
@@ -107,8 +125,7 @@ class ProcessSettings:
     port: int | None = _key(shapes.PORT, None, "PORT of its first instance.", "port, + 100 for each line above it")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Keys):
     procfile: str | None = _key(shapes.TEXT, None, "The file that names the processes.", "Procfile.dev, else Procfile")
     env_files: tuple[str, ...] | None = _key(
         shapes.NAMES, None, "Files with variables; a later one wins.", ".env, if there is one"
@@ -142,8 +159,8 @@ class Settings:
     log_count: int = _key(shapes.COUNT, 10, "How many log files of each process are kept.")
     max_failures: int = _key(shapes.COUNT, 5, "Crashes in a row until a process is left alone.")
     redis: RedisSettings = RedisSettings()
-    processes: Mapping[str, ProcessSettings] = field(default_factory=dict)
-    sources: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    processes: Mapping[str, ProcessSettings] = MappingProxyType({})
+    sources: Mapping[tuple[str, ...], str] = MappingProxyType({})
     """Where each key that is set stands, by path: ("processes", "web", "port") is "devstack.toml:7"."""
     notes: tuple[str, ...] = ()
 
@@ -151,8 +168,7 @@ class Settings:
         return self.processes.get(name) or ProcessSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Record):
     """One row of the reference."""
 
     name: str
@@ -161,12 +177,11 @@ class Key:
     doc: str
 
 
-def keys(of: type[Any]) -> list[Key]:
+def keys(of: type[Keys]) -> list[Key]:
     found = []
-    for each in fields(of):
-        if shape := each.metadata.get("shape"):
-            default = each.metadata["shown"] or f"`{str(each.default).lower()}`"
-            found.append(Key(each.name, shape.words, default, each.metadata["doc"]))
+    for name, each in of.described.items():
+        default = each.shown or f"`{str(each.default).lower()}`"
+        found.append(Key(name, each.shape.words, default, each.doc))
     return found
 
 
@@ -244,9 +259,9 @@ class _Reader:
         )
 
     def values(
-        self, table: dict[str, object], of: type[Any], path: tuple[str, ...], tables: tuple[str, ...] = ()
+        self, table: dict[str, object], of: type[Keys], path: tuple[str, ...], tables: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        known = {each.name: each.metadata["shape"] for each in fields(of) if "shape" in each.metadata}
+        known = {name: each.shape for name, each in of.described.items()}
         values: dict[str, Any] = {}
         for name, value in table.items():
             if name in tables:

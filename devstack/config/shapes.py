@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from devstack.core import redis_url
 from devstack.core.model import ProbeSpec
+from devstack.core.record import Record
 
 T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -21,8 +21,7 @@ _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL")
 _PROBES = ("http", "tcp", "exec", "log", "redis")
 
 
-@dataclass(frozen=True, slots=True)
-class Shape(Generic[T]):
+class Shape(Record, Generic[T]):
     words: str
     read: Callable[[object], T]
 

@@ -30,13 +30,26 @@ def lines(directory: Path) -> list[str]:
     if manage:
         cd = _cd(manage.parent, directory)
         found += [f"release: {cd}python manage.py migrate", f"web: {cd}python manage.py runserver"]
-    if app := _celery(python):
-        root = manage.parent if manage and app.is_relative_to(manage.parent) else _root(app, directory)
-        name, cd = _module(app, root), _cd(root, directory)
+    if app := _app(python, directory):
+        name, cd = app[0], _cd(app[1], directory)
         found.append(f"worker: {cd}celery -A {name} worker --loglevel=INFO")
         if any(re.search(r"beat_schedule|BEAT_SCHEDULE|django_celery_beat", _read(each)) for each in python):
             found.append(f"beat: {cd}celery -A {name} beat --loglevel=INFO")
     return found or ["web: python manage.py runserver", "worker: celery -A PROJECT worker --loglevel=INFO"]
+
+
+def celery_app(directory: Path) -> tuple[str, Path] | None:
+    """The Celery app that a project seems to have, as `-A` takes it, and the directory in which that works."""
+    return _app([each for each in files(directory) if each.suffix == ".py"], directory)
+
+
+def _app(python: list[Path], directory: Path) -> tuple[str, Path] | None:
+    manage = next((each for each in python if each.name == "manage.py"), None)
+    app = _celery(python)
+    if app is None:
+        return None
+    root = manage.parent if manage and app.is_relative_to(manage.parent) else _root(app, directory)
+    return _module(app, root), root
 
 
 def files(directory: Path) -> Iterator[Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from devstack.core.record import Record
 from devstack.errors import DevstackError
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
@@ -15,8 +15,7 @@ _HEADER = re.compile(rf"\s*\[\[?\s*({_PATH})\s*\]\]?\s*(#.*)?")
 _ASSIGNMENT = re.compile(rf"\s*({_PATH})\s*=")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Record):
     values: dict[str, object]
     lines: Mapping[tuple[str, ...], int]
     where: str

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from devstack.core.record import Record
 from devstack.errors import DevstackError
 
 BLANKS = " \t"
@@ -28,14 +28,12 @@ _QUERY = re.compile(r"/[^/?]*\?")
 _ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]*\](?=:|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Record):
     text: str
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Record):
     """`$name`, or `${name<operator>default}` with an operator of `-`, `:-`, `+`, `:+`."""
 
     name: str
@@ -44,8 +42,7 @@ class Parameter:
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Record):
     parts: tuple[Text | Parameter, ...]
 
     @property

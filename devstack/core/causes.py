@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from devstack.core.names import exit_sentence
+from devstack.core.record import Record
 from devstack.errors import did_you_mean
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -23,8 +23,7 @@ RECENT = 25
 """Lines that are looked at: a traceback's end, and what a program says about it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Record):
     """`why` is one sentence; `fix` what to do about it, if known."""
 
     why: str
@@ -32,8 +31,7 @@ class Cause:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Record):
     """A line that tells the cause. The groups of `pattern` fill in `fix`; `is_module`: the first one may be misspelt."""
 
     pattern: str

@@ -4,7 +4,7 @@ Rule 1: a change is an echo when a process that was told of the last one had onl
 since that start; times are seconds.
 Rule 2: somebody who saves often must not be taken for a process. So after some echoes in a row, all about as late, the file is put to the
 test: it is held back until it has been calm (nothing starts, so what changes it now is no echo), then told once more. Only an echo to that
-proves it.
+proves it. Even then its last change counts once more after a long calm: a script that saves as soon as it sees an answer looks the same.
 Rule 3: a file that is left alone counts again as soon as something changes it while nothing has just started.
 """
 
@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-ECHOES = 3
+ECHOES = 4
 """Echoes in a row that put a file to the test."""
-CALM = 2.0
+CALM, LONG_CALM = 2.0, 10.0
 CLEARED = 60.0
 """Seconds for which one that has passed the test is not tested again, and for which the last step of the test is open."""
 
@@ -49,6 +49,8 @@ class _File:
     first: float = 0.0
     """When the first of them was seen."""
     cleared: float = float("-inf")
+    owed: bool = False
+    """Its last change has not been told of."""
 
 
 class Echoes:
@@ -79,7 +81,7 @@ class Echoes:
             return Verdict.LEAVE
         alike = _alike(file.delays[-ECHOES:])
         if file.stage is _Stage.LAST_STEP and now - file.since < CLEARED and alike:
-            file.stage = _Stage.LEFT
+            file.stage, file.since, file.owed = _Stage.LEFT, now, True
             return Verdict.PROVEN
         if len(file.delays) < ECHOES or not alike or now - file.cleared < CLEARED:
             file.stage = _Stage.FREE
@@ -88,8 +90,11 @@ class Echoes:
         return Verdict.HOLD
 
     def calm(self, path: str, now: float) -> bool:
-        """Whether a file that was held has been calm for long enough: it is told of now."""
+        """Whether a file has been calm for long enough to be told of now, after a HOLD (CALM) or when it was PROVEN (LONG_CALM)."""
         file = self._files.get(path)
+        if file and file.stage is _Stage.LEFT and file.owed and now - file.since >= LONG_CALM * 0.99:
+            file.owed = False
+            return True
         if file is None or file.stage is not _Stage.HELD or now - file.since < CALM * 0.99:
             return False
         file.stage, file.since = _Stage.LAST_STEP, now
@@ -109,4 +114,4 @@ class Echoes:
 
 
 def _alike(delays: list[float]) -> bool:
-    return max(delays) - min(delays) <= 0.3 + 0.25 * min(delays)
+    return max(delays) - min(delays) <= 0.1 + 0.1 * min(delays)

@@ -6,8 +6,9 @@ Rule 2: times are seconds; a Timer that was set comes back as an Elapsed with th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from devstack.core.record import Record
 
 Purpose = Literal["backoff", "drain", "grace", "ready", "settled"]
 
@@ -15,15 +16,13 @@ Purpose = Literal["backoff", "drain", "grace", "ready", "settled"]
 # ---- events ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(Record):
     name: str
     run: int
     pid: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
+class SpawnFailed(Record):
     """It could not be started. `code` is what a shell would answer: 127 not found, 126 not executable."""
 
     name: str
@@ -34,22 +33,19 @@ class SpawnFailed:
     """Trying the same again cannot help before somebody changes something."""
 
 
-@dataclass(frozen=True, slots=True)
-class BecameReady:
+class BecameReady(Record):
     name: str
     run: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class BecameUnready:
+class BecameUnready(Record):
     name: str
     run: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Remarked:
+class Remarked(Record):
     """A probe has a new sentence about a process whose readiness has not changed."""
 
     name: str
@@ -57,8 +53,7 @@ class Remarked:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Record):
     """The whole tree is gone. `code` is negative for a signal; `why` a sentence when more than the code is known."""
 
     name: str
@@ -68,41 +63,35 @@ class Exited:
     hopeless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+class Elapsed(Record):
     name: str
     run: int
     purpose: Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class StartAsked:
+class StartAsked(Record):
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(Record):
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RestartAsked:
+class RestartAsked(Record):
     """Also brings back what FAILED or is DONE; what was stopped on purpose stays stopped."""
 
     names: tuple[str, ...]
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadAsked:
+class ReloadAsked(Record):
     """Code was saved, as `saved` says. What can live beside its successor is reloaded, everything else restarted."""
 
     names: tuple[str, ...]
     saved: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShutdownAsked:
+class ShutdownAsked(Record):
     """The second one is `forced`: no more grace."""
 
     forced: bool = False
@@ -127,56 +116,48 @@ Event = (
 # ---- actions --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Record):
     name: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class AskToLeave:
+class AskToLeave(Record):
     name: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Record):
     """Take no more work, and finish what is running."""
 
     name: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Record):
     name: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Record):
     """Finish what is running, then leave."""
 
     name: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Record):
     name: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(Record):
     name: str
     run: int
     purpose: Purpose
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Record):
     """Something to tell a person about `name`; `why` is its reason at this moment, which a later action may change."""
 
     name: str
@@ -198,8 +179,7 @@ class Announce:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Record):
     """Everything is over; leave with this exit code."""
 
     code: int

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from devstack.core.model import Launch
+from devstack.core.record import Record
 
 
 class Health(StrEnum):
@@ -23,8 +25,7 @@ class Health(StrEnum):
     """The question could not be put (the broker is down, say). Keeps its phase; the process is not blamed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record):
     """`why` is one sentence without a full stop ("answered PING in 1 ms"); `fix` what to do about a bad one, if known."""
 
     health: Health
@@ -32,8 +33,7 @@ class Answer:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
+class Broker(Record):
     """The Celery broker of the project. `url` carries the password: mask it wherever it is shown.
 
     `source` says where the URL was found ("settings of shop", ".env:3", "default"). `ours` when devstack runs the server.
@@ -42,7 +42,7 @@ class Broker:
     url: str
     source: str
     result_backend: str = ""
-    transport_options: Mapping[str, object] = field(default_factory=dict)
+    transport_options: Mapping[str, object] = MappingProxyType({})
     control_exchange: str = "celery"
     ours: bool = False
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+
+from devstack.core.record import Record
 
 
 class Phase(StrEnum):
@@ -38,8 +41,7 @@ class Phase(StrEnum):
         return self in (Phase.DOWN, Phase.FAILED, Phase.DONE)
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeSpec:
+class ProbeSpec(Record):
     """Which question proves readiness: the module `devstack.probes.<how>` and the options of its `ask`.
 
     `how` is "none" for a process that counts as ready as soon as it runs. `every` is the pause in seconds between two questions once
@@ -47,12 +49,11 @@ class ProbeSpec:
     """
 
     how: str = "none"
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = MappingProxyType({})
     every: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Record):
     """Everything needed to start one process; made by `config`, performed by `runtime`.
 
     `argv` is run directly, or is one string for `/bin/sh -c` when `shell`. An empty argv is an outside server: nothing is started, it is
@@ -76,8 +77,7 @@ class Launch:
     """Where a person finds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Record, aside=("launch",)):
     """One line of the Procfile (or a server that devstack adds), with everything known about it. Times are seconds."""
 
     name: str
@@ -109,12 +109,11 @@ class Service:
     standby: bool = False
     """Whether a spare is kept, so that new code comes up sooner."""
     where: str = ""
-    launch: Callable[[int], Launch] = field(default=lambda n: Launch((), {}, "."), compare=False, repr=False)
+    launch: Callable[[int], Launch] = lambda n: Launch((), {}, ".")
     """The launch of instance n (from 1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Record):
     """The run whose code still works, while new code comes up beside it."""
 
     run: int

@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from devstack.core.model import ProbeSpec
+from devstack.core.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Record):
     """Where a command runs: `process` ("worker.1"), `instance` from 1, `system` as in sys.platform ("linux", "darwin", "win32")."""
 
     process: str
@@ -35,8 +35,7 @@ def unchanged(argv: list[str], context: Context) -> list[str]:
     return argv
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Record, aside=("arguments",)):
     """Defaults for a command. `after` are the roles that must be ready first; times are seconds.
 
     `arguments(argv, context)` gives the words to run for one instance (adds a node name, a pool, a schedule file). `channel` asks for
@@ -59,11 +58,11 @@ class Kind:
     open_stdin: bool = False
     single: bool = False
     """Never more than one instance (beat)."""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     url: str = ""
     """Where a person finds it: http://127.0.0.1:8000"""
     notes: tuple[str, ...] = ()
-    arguments: Callable[[list[str], Context], list[str]] = field(default=unchanged, compare=False, repr=False)
+    arguments: Callable[[list[str], Context], list[str]] = unchanged
 
 
 OTHER = Kind()

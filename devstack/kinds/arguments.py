@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+from devstack.core.record import Record
 
 _PYTHON = re.compile(r"(?:python|pypy)[0-9.]*w?|py", re.IGNORECASE)
 _WITH_VALUE = "WX"
@@ -24,8 +25,7 @@ def is_python(word: str) -> bool:
     return _PYTHON.fullmatch(base_name(word)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class PythonProgram:
+class PythonProgram(Record):
     """`python <flags> <what> <arguments>` where `how` is "script", or `python <flags> -m <what> …` where it is "module"."""
 
     flags: list[str]

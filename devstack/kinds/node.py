@@ -9,9 +9,9 @@ Rule 3: the whole tree is signalled: npm passes no signal on to what it started 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from devstack.core.model import ProbeSpec
+from devstack.core.record import replace
 from devstack.kinds import Context, Kind
 from devstack.kinds.arguments import base_name, positionals
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import ntpath
 import posixpath
-from dataclasses import dataclass, replace
 from typing import Any
 
 from devstack.core.model import ProbeSpec
+from devstack.core.record import Record, replace
 from devstack.kinds import Context, Kind
 
 _EVERYWHERE = {"": "127.0.0.1", "0": "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Record):
     """`path` is a Unix socket. Without `path` and `port` it is not known."""
 
     host: str = "127.0.0.1"

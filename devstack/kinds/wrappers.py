@@ -11,21 +11,19 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from devstack.core.record import Record
 from devstack.kinds.arguments import base_name, is_python, option, program, python_program
 
 
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
+class Unwrapped(Record):
     prefix: list[str]
     argv: list[str]
     reloader: str = ""
     """The reload wrapper that was left out, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Runner:
+class _Runner(Record):
     """`values` are its options that take the next word; `verb` stands in front of the program (`run`)."""
 
     values: frozenset[str] = frozenset()

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from devstack.core.record import Record
 
 if TYPE_CHECKING:
     import psutil
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Record):
     """The program that listens on a port. `pid` is None when it belongs to another user."""
 
     pid: int | None

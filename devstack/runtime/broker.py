@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from devstack.core.health import Broker
+from devstack.core.record import Record
 from devstack.kinds.arguments import option
 from devstack.kinds.celery import app_options
 from devstack.runtime.ask import Question, Said, ask
@@ -40,8 +41,7 @@ Asking = Callable[[Question, Path, Callable[[str], None]], Awaitable[Said]]
 """As `ask`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clues:
+class Clues(Record):
     """Where to look. `lines` are the words of each Celery command with their place; `variable` gives a value and its source.
 
     `questions` are asked until one can be answered; there is none when no Celery app is named anywhere. `memory` is the state directory.
@@ -56,16 +56,14 @@ class Clues:
     ask: Asking = ask
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(Record):
     """The settings could not be read. `mendable`: a line of the project's own is at fault, and not, say, the name in the Procfile."""
 
     why: str
     mendable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Record):
     """`broker.url` is empty for NOWHERE and UNKNOWN. `note` says what is odd, `kombu` is the project's version if it told.
 
     While nothing of `seen` changes, the project would say the same again.
@@ -77,7 +75,7 @@ class Found:
     kombu: str = ""
     remembered: bool = False
     unread: Unread | None = None
-    seen: State = field(default_factory=dict)
+    seen: State = MappingProxyType({})
 
 
 async def broker_of(clues: Clues, say: Callable[[str], None]) -> Found:

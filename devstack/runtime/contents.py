@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from devstack.core.record import Record
 from devstack.runtime.watched import PYTHON, Stamp, stamp
 
 LARGEST = 4 * 1024 * 1024
@@ -26,8 +27,7 @@ class Content:
     """All of it, where it was asked for and is not too large."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """`before` and `after` are digests; None when there is no file. Never are they equal."""
 
     path: str

@@ -17,9 +17,9 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from devstack.core.lines import RESET, Lines, prefixed
+from devstack.core.record import Record
 from devstack.core.secrets import mask
 from devstack.runtime.logs import Logs
 
@@ -129,8 +129,7 @@ class Writer:
             self._loop.call_soon_threadsafe(call, *arguments)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Record):
     """How the stream looks. `only` and `hidden` are names of services or of single processes; devstack's own words are always shown.
 
     `as_json` makes each line an object: {"time": seconds since 1970, "process": "web.1", "text": …}.

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import socket
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from devstack.core import redis_url
 from devstack.core.health import Broker
 from devstack.core.model import Service
+from devstack.core.record import Record, replace
 from devstack.core.redis_url import RedisUrl
 from devstack.core.secrets import mask
 from devstack.errors import DevstackError
@@ -42,8 +43,7 @@ NAME: Final = "redis"
 _SCHEME: Final = re.compile(r"\s*[A-Za-z][\w.+-]*://")
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(Record):
     """What the stack needs. `env` is what the children get (the venv on PATH), `names` are all processes that are to run.
 
     `celery`: something here uses a broker. `lines`: the Procfile's own Redis servers (role "redis"), which may be `running` already.

@@ -15,14 +15,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack.core import events as e
-from devstack.core.echoes import CALM, Echoes, Verdict
+from devstack.core.echoes import CALM, LONG_CALM, Echoes, Verdict
 from devstack.core.health import Subject
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import listing, seconds
+from devstack.core.record import replace
 from devstack.runtime import syntax
 from devstack.runtime.contents import Change, Contents
 from devstack.runtime.users import Use, Users, relative, shown
@@ -105,14 +106,16 @@ class Saves:
                     self._held[path] = change
                     asyncio.get_running_loop().call_later(CALM, self._wake)
                 case Verdict.PROVEN:
+                    self._held[path] = change
+                    asyncio.get_running_loop().call_later(LONG_CALM, self._wake)
                     times, took = self._echoes.history(path, now)
                     self._say(
                         f"{relative(path, self._root)} is written whenever {listing(writers)} starts ({times} times in "
                         f"{seconds(took)}): it reloads nothing until something else saves it; better have it written outside the "
                         "watched directories"
                     )
-                case Verdict.LEAVE:
-                    pass
+                case Verdict.LEAVE if held:
+                    self._held[path] = change
         return kept
 
     def _calm(self) -> list[Change]:

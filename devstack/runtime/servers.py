@@ -12,11 +12,12 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.core.health import Answer, Health
 from devstack.core.model import Launch, ProbeSpec, Service
+from devstack.core.record import replace
 from devstack.core.redis_url import RedisUrl
 from devstack.errors import DevstackError
 from devstack.kinds import redis as kind

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from devstack.config.options import Options
 from devstack.core import events as e
 from devstack.core.health import Answer, Broker, Health
 from devstack.core.model import Launch
+from devstack.core.record import replace
 from devstack.errors import DevstackError
 from devstack.probes import told
 from devstack.runtime import inputs

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from devstack.core.health import Broker
 from devstack.core.model import Launch, ProbeSpec, Service
+from devstack.core.record import replace
 from devstack.core.redis_url import parse
 from devstack.errors import DevstackError
 from devstack.kinds import Context

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devstack.core.model import Phase, Service
+from devstack.core.record import replace
 from tests.support.stage import Stage, child
 from tests.support.watching import Watching, watching
 

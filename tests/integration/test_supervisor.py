@@ -8,13 +8,13 @@ import re
 import shlex
 import socket
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devstack.core import events as e
 from devstack.core.model import Launch, ProbeSpec
+from devstack.core.record import replace
 from devstack.errors import DevstackError
 from devstack.runtime.output import PROMPT_AFTER
 from tests.support.redis_server import eventually

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack.core.echoes import CALM, CLEARED, Echoes, Verdict
+from devstack.core.echoes import CALM, CLEARED, ECHOES, LONG_CALM, Echoes, Verdict
 
+SUSPICIOUS = (None, *[0.5] * ECHOES)
 TELL, HOLD, PROVEN, LEAVE = Verdict.TELL, Verdict.HOLD, Verdict.PROVEN, Verdict.LEAVE
 
 
@@ -38,7 +39,7 @@ class File:
 
 def proven() -> File:
     file = File()
-    assert [file.written(each) for each in (None, 0.5, 0.5, 0.5)] == [TELL, TELL, TELL, HOLD]
+    assert [file.written(each) for each in SUSPICIOUS] == [*[TELL] * ECHOES, HOLD]
     assert file.calm()
     assert file.written(0.5) is PROVEN
     return file
@@ -46,19 +47,19 @@ def proven() -> File:
 
 def test_a_file_that_each_start_writes_is_held_tried_once_more_and_left_alone() -> None:
     file = proven()
-    assert file.echoes.history("version.py", file.now) == (4, 0.5 * 3 + CALM)
+    assert file.echoes.history("version.py", file.now) == (ECHOES + 1, 0.5 * ECHOES + CALM)
     assert file.echoes.last_told("version.py")[0] == ("worker.1",)
     assert [file.written(0.5) for _ in range(5)] == [LEAVE] * 5
 
 
 def test_what_was_left_alone_counts_again_when_somebody_saves_it_and_is_found_again() -> None:
     file = proven()
-    assert [file.written(each) for each in (None, 0.5, 0.5, 0.5)] == [TELL, TELL, TELL, HOLD]
+    assert [file.written(each) for each in SUSPICIOUS] == [*[TELL] * ECHOES, HOLD]
 
 
 def test_a_save_while_it_is_held_shows_that_no_start_writes_it() -> None:
     file = File()
-    assert [file.written(each) for each in (None, 0.9, 0.9, 0.9, None)] == [TELL, TELL, TELL, HOLD, TELL]
+    assert [file.written(each) for each in (None, *[0.9] * ECHOES, None)] == [*[TELL] * ECHOES, HOLD, TELL]
     assert not file.calm()
     # It is not suspected again soon.
     assert [file.written(0.9) for _ in range(10)] == [TELL] * 10
@@ -68,7 +69,7 @@ def test_a_save_while_it_is_held_shows_that_no_start_writes_it() -> None:
 
 def test_another_start_while_it_is_held_prolongs_that() -> None:
     file = File()
-    assert [file.written(each) for each in (None, 0.5, 0.5, 0.5)] == [TELL, TELL, TELL, HOLD]
+    assert [file.written(each) for each in SUSPICIOUS] == [*[TELL] * ECHOES, HOLD]
     file.now += CALM / 2
     assert file.written(0.5) is HOLD
     file.now -= CALM / 2
@@ -78,9 +79,19 @@ def test_another_start_while_it_is_held_prolongs_that() -> None:
 
 def test_a_last_step_without_an_echo_clears_it() -> None:
     file = File()
-    assert [file.written(each) for each in (None, 0.5, 0.5, 0.5)] == [TELL, TELL, TELL, HOLD]
+    assert [file.written(each) for each in SUSPICIOUS] == [*[TELL] * ECHOES, HOLD]
     assert file.calm()
     assert [file.written(each) for each in (None, 0.5, 0.5)] == [TELL, TELL, TELL]
+
+
+def test_the_last_change_of_one_that_is_left_alone_counts_once_more_after_a_long_calm() -> None:
+    file = proven()
+    assert not file.calm()
+    file.now += LONG_CALM
+    assert file.calm()
+    assert file.written(0.5) is LEAVE
+    file.now += LONG_CALM
+    assert not file.calm()
 
 
 def test_saves_of_a_person_come_at_all_times() -> None:

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import replace
 from pathlib import PureWindowsPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devstack.core.record import replace
 from devstack.core.redis_url import RedisUrl, is_redis, parse
 from devstack.kinds import Context
 from devstack.kinds.redis import Version, configuration, recognise, url_of_conf, version

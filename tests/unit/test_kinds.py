@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devstack.core.record import replace
 from devstack.errors import DevstackError
 from devstack.kinds import OTHER, Context, Kind, arguments, recognise
 

@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from devstack.config.load import Project, load
 from devstack.config.options import Options
 from devstack.core.model import Launch, ProbeSpec, Service
+from devstack.core.record import replace
 from devstack.errors import DevstackError
 
 WORDS = r"""
