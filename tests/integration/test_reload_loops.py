@@ -68,9 +68,9 @@ def test_new_code_that_writes_and_falls_while_the_old_goes_on_is_a_loop_too(tmp_
         watched.tell = tell  # type: ignore[method-assign]
         watched.save("version.py", "version = 0")
         await watched.until(lambda: watched.said, within=30)
-        assert watched.said[0].startswith("version.py is written whenever worker.1 starts (4 times")
+        assert watched.said[0].startswith("version.py is written whenever worker.1 starts (5 times")
         watched.said.clear()
-        assert len(watched.heard) == 4
+        assert len(watched.heard) == 5
         await watched.quiet()
 
     watching(tmp_path, script)
