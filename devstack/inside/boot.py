@@ -36,6 +36,13 @@ HOOKS = {
     "celery.signals": "beacon.py",
     "celery.apps.worker": "worker.py",
     "celery.worker.consumer.mingle": "mingle.py",
+    "socket": "listen.py",
+    "gevent._socket3": "listen.py",
+    "socketserver": "threaded.py",
+    "uvloop": "servers.py",
+    "gunicorn.workers.base": "servers.py",
+    "daphne.server": "servers.py",
+    "django.template.loaders.cached": "templates.py",
 }
 """When the program has imported the module, our file is run, and its `attach(channel, module)` called."""
 READY = ("worker_ready", "beat_ready", "listening")

@@ -178,6 +178,11 @@ class Visitors(_Program):
         assert visit
         return visit
 
+    def wait_for_visits_since(self, moment: float, count: int, within: float = 60.0) -> None:
+        """Until so many that began after that moment have been answered."""
+        since = f"{count} answers since then"
+        self._wait(lambda: sum(visit.began > moment for visit in self.visits) >= count, since, within)
+
     def _took(self, words: list[str]) -> None:
         began, ended, answer, fault = json.loads(" ".join(words))
         self.visits.append(Visit(began, ended, answer, fault))

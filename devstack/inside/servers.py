@@ -1,0 +1,88 @@
+"""What `listen.py` has to know of servers that do not call Python's `listen`, or load their code after it.
+
+`boot` runs this file when the program has imported one of the modules in SERVERS.
+
+    uvloop     binds with Python's sockets and listens with its own: what its `create_server` returns is lent
+    gunicorn   its master listens before its workers load the code: they say when they have
+    daphne     ends all requests when it is asked to end: here it waits for them
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+LOOK_EVERY = 0.05
+
+
+def attach(channel: "Any", module: "Any") -> None:
+    listening = getattr(channel, "listening", None)
+    if listening is not None:
+        SERVERS[module.__name__](listening, module)
+
+
+def uvloop(listening: "Any", module: "Any") -> None:
+    create = module.Loop.create_server
+    threading: Any = sys.modules["threading"]
+
+    async def create_server(self: "Any", *words: "Any", **named: "Any") -> "Any":
+        server = await create(self, *words, **named)
+        try:
+            known = [sock for sock in server.sockets if listening.knows(sock)]
+            for sock in known:
+                listening.lend(sock)
+            if known and threading.current_thread() is threading.main_thread():
+                listening.serve(self, known[0], server.close)
+        except Exception:  # It serves without us.
+            return server
+        return server
+
+    module.Loop.create_server = create_server
+
+
+def gunicorn(listening: "Any", module: "Any") -> None:
+    load = module.Worker.load_wsgi
+
+    def load_wsgi(self: "Any") -> None:
+        load(self)
+        try:
+            # uvicorn's workers have an event loop, and more to load: they are heard when they serve.
+            known = [] if hasattr(self, "CONFIG_KWARGS") else [each for each in self.sockets if listening.knows(each)]
+            if known:
+                listening.say(known[0], "signal")
+        except Exception:  # It serves without us.
+            return
+
+    module.Worker.load_wsgi = load_wsgi
+
+
+def daphne(listening: "Any", module: "Any") -> None:
+    success = module.Server.listen_success
+
+    def listen_success(self: "Any", port: "Any") -> None:
+        success(self, port)
+        try:
+            loop = module.reactor._asyncioEventloop
+            if listening.knows(port.socket):
+                listening.serve(loop, port.socket, port.stopReading, lambda: finish(loop, self))
+        except Exception:  # It serves without us.
+            return
+
+    module.Server.listen_success = listen_success
+
+
+def finish(loop: "Any", server: "Any") -> None:
+    """Stop it once every request is answered; the supervisor says when that takes too long."""
+    if all(each.get("disconnected") for each in server.connections.values()):
+        server.stop()
+    else:
+        loop.call_later(LOOK_EVERY, finish, loop, server)
+
+
+SERVERS: "dict[str, Callable[[Any, Any], None]]" = {
+    "uvloop": uvloop,
+    "gunicorn.workers.base": gunicorn,
+    "daphne.server": daphne,
+}
