@@ -10,7 +10,7 @@ from typing import Literal
 
 from devstack.core.record import Record
 
-Purpose = Literal["backoff", "drain", "grace", "ready", "settled"]
+Purpose = Literal["backoff", "drain", "grace", "patience", "ready", "settled"]
 
 
 # ---- events ---------------------------------------------------------------------------------------------------------------

@@ -178,10 +178,13 @@ def _ended(stack: Stack, p: Process, code: int, why: str, hopeless: bool) -> lis
 
 def _news_of_held(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
     """It takes no more part, unless it comes back."""
-    if not isinstance(event, e.Exited):
-        return []
-    p.previous = None
-    return _take(stack, p, Input.ALONE)
+    match event:
+        case e.Exited():
+            p.previous = None
+            return _take(stack, p, Input.ALONE)
+        case e.Elapsed(purpose="patience"):
+            return _take(stack, p, Input.SLOW)
+    return []
 
 
 def _news_of_retiring(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:

@@ -17,6 +17,8 @@ SETTLED_AFTER = 10.0
 """Seconds a process must have been ready before its crashes are forgotten. Ready is not settled: without this a crash loop never ends."""
 LONGEST_BACKOFF = 30.0
 DROPPED_GRACE = 60.0
+PATIENCE = 10.0
+"""Seconds that the old code waits for new code which may hang, and takes no work. Then old code is better than none."""
 
 
 class Input(StrEnum):
@@ -40,6 +42,7 @@ class Input(StrEnum):
     OVERSTAYED = "grace over"
     OVERDUE = "not ready in time"
     SETTLED = "settled"
+    SLOW = "new code takes long"
     FELL = "new code failed"
     ALONE = "old code gone"
 
@@ -82,7 +85,17 @@ def kill_now(p: Process) -> list[e.Action]:
 def hold(p: Process) -> list[e.Action]:
     """The old code takes nothing new from now on, and stays until the new one has proved itself."""
     p.previous = Held(p.run, p.pid)
-    return [e.Pause(p.name, p.run)] if p.service.reload == "quiesce" else []
+    if p.service.reload != "quiesce":
+        return []
+    return [e.Pause(p.name, p.run), e.SetTimer(p.name, p.run, "patience", PATIENCE)]
+
+
+def lose_patience(p: Process) -> list[e.Action]:
+    assert p.previous
+    return [
+        e.Resume(p.name, p.previous.run),
+        e.Announce(p.name, p.run, "remark", f"new code is not ready after {seconds(PATIENCE)}; the old code works on"),
+    ]
 
 
 def retire(p: Process) -> list[e.Action]:
@@ -173,6 +186,7 @@ TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {
     (Phase.RELOADING, Input.READY): (Phase.READY, (retire, reloaded)),
     (Phase.RELOADING, Input.REMARK): (Phase.RELOADING, ()),
     (Phase.RELOADING, Input.RELOAD): (Phase.RELOADING, (drop, spawn)),
+    (Phase.RELOADING, Input.SLOW): (Phase.RELOADING, (lose_patience,)),
     (Phase.RELOADING, Input.FELL): (Phase.READY, (keep,)),
     (Phase.RELOADING, Input.OVERDUE): (Phase.READY, (drop, keep)),
     (Phase.RELOADING, Input.ALONE): (Phase.STARTING, ()),

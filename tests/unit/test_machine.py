@@ -393,7 +393,8 @@ def reload(stack: Stack, *names: str) -> list[e.Action]:
 
 def test_a_save_brings_new_code_up_beside_the_old_which_takes_no_more_work() -> None:
     stack = all_ready()
-    assert reload(stack, "worker.1")[:2] == [e.Pause("worker.1", 1), e.Spawn("worker.1", 2)]
+    actions = [action for action in reload(stack, "worker.1") if not isinstance(action, e.SetTimer)]
+    assert actions == [e.Pause("worker.1", 1), e.Spawn("worker.1", 2)]
     assert stack.processes["worker.1"].phase is Phase.RELOADING
 
     actions = ready(stack, "worker.1")
@@ -430,6 +431,17 @@ def test_new_code_that_hangs_leaves_the_old_one_running() -> None:
     assert actions[0] == e.Retire("worker.1", 2)
     assert e.Resume("worker.1", 1) in actions
     assert stack.processes["worker.1"].phase is Phase.READY
+
+
+def test_old_code_that_waits_for_long_takes_work_again_and_the_new_code_may_still_come() -> None:
+    stack = all_ready()
+    assert [a.after for a in reload(stack, "worker.1") if isinstance(a, e.SetTimer) and a.purpose == "patience"] == [10]
+
+    assert decide(stack, e.Elapsed("worker.1", 1, "patience"))[0] == e.Resume("worker.1", 1)
+
+    assert stack.processes["worker.1"].phase is Phase.RELOADING
+    assert ready(stack, "worker.1")[0] == e.Retire("worker.1", 1)
+    assert decide(stack, e.Elapsed("worker.1", 1, "patience")) == []
 
 
 def test_a_save_during_a_reload_replaces_the_code_that_is_not_ready_yet() -> None:
