@@ -81,17 +81,19 @@ class Run:
     def probe(self) -> None:
         self._prober = self._task(prober.watch(self.subject, self.question, self._news, self._tell))
 
-    def probe_once_it_listens(self) -> None:
-        """A server beside an older one answers at the same port: it is ready when it says itself that it listens there."""
-        self._prober = self._task(self._listens())
+    def probe_beside(self) -> None:
+        """Beside an older run it is ready when it says so itself: a server shares the other's port, a worker takes tasks from then on."""
+        self._prober = self._task(self._takes_over())
 
     def stop_probing(self) -> None:
         if self._prober:
             self._prober.cancel()
 
-    async def _listens(self) -> None:
-        await self._until("listening")
-        self._tell(e.BecameReady(self.subject.process, self.subject.run, "listens at the same socket"))
+    async def _takes_over(self) -> None:
+        web = self.process.service.role == "web"
+        await self._until("listening" if web else "worker_ready")
+        why = "listens at the same socket" if web else "takes tasks"
+        self._tell(e.BecameReady(self.subject.process, self.subject.run, why))
         await prober.watch(self.subject, self.question, self._news, self._tell)
 
     # ---- orders

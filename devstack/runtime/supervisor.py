@@ -238,8 +238,8 @@ class Supervisor:
         if run.ending:
             # Asked to stop between the decision to spawn and the spawn itself.
             self._end(name, number, polite=run.ending == "polite")
-        elif process.phase is Phase.RELOADING and process.service.role == "web":
-            run.probe_once_it_listens()
+        elif process.phase is Phase.RELOADING and process.service.role in ("web", "worker"):
+            run.probe_beside()
         elif not process.service.oneshot:
             run.probe()
 
