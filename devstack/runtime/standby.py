@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from devstack.runtime.child import Child
 PREPARED_WITHIN = 60.0
 SHORT_OF_MEMORY = 512 * 1024 * 1024
 """Bytes that must be available for a spare to be prepared."""
-MOST_TRIES = 4
+MOST_TRIES = 8
 SETTLE = 0.3
 """Seconds between a process being ready and its spare being made: it has more important things to do."""
 
@@ -78,6 +79,8 @@ class Standby:
         self._one_at_a_time = asyncio.Lock()
         self._modules: dict[str, dict[str, None]] = {}
         """What the runs of each process have imported besides its own code; one out of a spare tells only what that had not."""
+        self._skipped: defaultdict[str, set[str]] = defaultdict(set)
+        """Those of them that cannot be imported before the project's code."""
         self._hopeless: dict[str, Launch] = {}
         """Launches that no spare could be made for."""
 
@@ -126,21 +129,22 @@ class Standby:
             self._preparing.discard(name)
 
     async def _make(self, name: str, subject: Subject, roots: tuple[str, ...]) -> None:
-        """A spare that had to skip a module is not clean: another one is made without it."""
-        launch, modules = subject.launch, dict(self._modules[name])
+        """A spare that had to skip a module is not clean: another one is made without it, and in the end one without any."""
+        launch = subject.launch
         self.drop(name)
-        for _ in range(MOST_TRIES):
+        for left in reversed(range(MOST_TRIES)):
             spare = Spare(launch, _stamp(launch))
-            why, skipped = await self._try(name, spare, roots, modules)
+            wanted = [module for module in self._modules[name] if module not in self._skipped[name]] if left else []
+            why, skipped = await self._try(name, spare, roots, wanted)
             if not why and not skipped:
                 spare.ready = True
                 return
             self.drop(name)
             if why:
-                break
-            modules = {module: None for module in modules if module not in skipped}
-        self._hopeless[name] = launch
-        self._say(f"{name} starts cold at a reload: {why or 'its libraries cannot be imported before its own code'}")
+                self._hopeless[name] = launch
+                self._say(f"{name} starts cold at a reload: {why}")
+                return
+            self._skipped[name].update(skipped)
 
     async def _try(
         self, name: str, spare: Spare, roots: tuple[str, ...], modules: Iterable[str]
