@@ -1,20 +1,27 @@
-"""`devstack check`: reads the Procfile, .env and settings, and says what they mean. Starts nothing."""
+"""`devstack check`: reads the Procfile, .env and settings, and says what they mean.
+
+Rule 1: it starts nothing but children that load the Celery apps to read their settings, and changes nothing.
+Rule 2: what `up` would fail on is an error, with exit code 2, behind the table; what is odd or could not be looked into is a note.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from devstack.cli.options import options, project_options
-from devstack.cli.provide import wants_redis
+from devstack.cli.outlook import Outlook, outlook
 from devstack.config.explain import Explained
 from devstack.config.interpreter import which
 from devstack.config.load import Project, load
 from devstack.core.model import ProbeSpec, Service
 from devstack.core.secrets import mask, mask_value
+from devstack.errors import USAGE
 
 WIDEST = 72
 
@@ -24,25 +31,76 @@ WIDEST = 72
 @click.option("--explain", is_flag=True, help="Every value with the place it comes from.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(explain: bool, as_json: bool, **shared: Any) -> None:
-    """Read the Procfile, .env and settings, and say what they mean. Starts nothing."""
+    """Read the Procfile, .env and settings, and say what they mean. Starts no server and changes nothing.
+
+    The Celery apps are loaded in a child process, for the address of the broker. Exit code 2 when something is wrong.
+    """
     project = load(options(**shared))
+    seen = outlook(project, lambda text: click.echo(mask(text), err=True))
+    explained = _all_explained(project, seen)
     if as_json:
-        click.echo(json.dumps(_document(project, explain), indent=2, ensure_ascii=False))
-        return
+        click.echo(json.dumps(_document(project, seen, explained if explain else None), indent=2, ensure_ascii=False))
+        sys.exit(USAGE if seen.errors else 0)
     called = project.procfile.name if project.procfile else "the settings"
-    click.echo(f"ok: {called} has {', '.join(service.name for service in project.services)}")
+    count = len(seen.errors)
+    verdict = f"{count} error{'s' if count > 1 else ''}, see below" if count else "ok"
+    click.echo(f"{verdict}: {called} has {', '.join(service.name for service in project.services)}")
     click.echo()
     rows = [("NAME", "KIND", "READY WHEN", "NEEDS", "COMMAND")]
     rows += [
-        (_counted(each), each.kind, _probe(each), ", ".join(_needs(project, each)) or "-", mask(each.command))
+        (_counted(each), each.kind, _probe(each), ", ".join(_needs(project, seen, each)) or "-", mask(each.command))
         for each in project.services
     ]
     _table(rows)
+    if seen.broker and seen.broker.url:
+        click.echo(f"\nbroker: {mask(seen.broker.url)} ({seen.broker.source})")
+        for each in seen.redis:
+            click.echo(f"redis: {mask(each)}")
     if explain:
         click.echo()
-        _table([("VALUE", "IS", "FROM"), *(_explained(each) for each in project.explained)])
-    for note in [*project.notes, *_not_found(project)]:
-        click.echo(f"note: {note}", err=True)
+        _table([("VALUE", "IS", "FROM"), *map(_explained, _shared_once(explained, len(project.services)))])
+    sys.stdout.flush()
+    for note in [*project.notes, *_not_found(project), *seen.notes]:
+        click.echo(f"note: {mask(note)}", err=True)
+    for error in seen.errors:
+        click.echo(mask(str(error)), err=True)
+    if seen.errors:
+        sys.exit(USAGE)
+
+
+def _all_explained(project: Project, seen: Outlook) -> list[Explained]:
+    """With what only a look at the broker tells."""
+    rows = [
+        Explained(each.scope, each.key, _needs_named(project, seen, each.scope), each.source)
+        if each.key == "needs"
+        else each
+        for each in project.explained
+    ]
+    broker = seen.broker
+    ours = [Explained("", "broker", broker.url or None, broker.source or seen.origin)] if broker else []
+    if broker:
+        ours.append(Explained("", "result_backend", seen.backend or None, seen.backend_source or "default"))
+    shared = sum(1 for each in rows if not each.scope)
+    return [*rows[:shared], *ours, *rows[shared:]]
+
+
+def _needs_named(project: Project, seen: Outlook, name: str) -> list[str]:
+    return next((_needs(project, seen, each) for each in project.services if each.name == name), [])
+
+
+def _shared_once(explained: Sequence[Explained], processes: int) -> list[Explained]:
+    """Variables that all processes have: what most of them share is said once, as "all", and then only what differs."""
+    variables = [each for each in explained if each.key.startswith("env ")]
+    times = Counter((each.key, str(each.value), each.source) for each in variables)
+    having = Counter(each.key for each in variables)
+    common: dict[str, Explained] = {}
+    for each in variables:
+        most = times[each.key, str(each.value), each.source]
+        if processes > 1 and having[each.key] == processes and 2 * most > processes:
+            common[each.key] = Explained("all", each.key, each.value, each.source)
+    alike = {(each.key, str(each.value), each.source) for each in common.values()}
+    own = [each for each in explained if each.scope and (each.key, str(each.value), each.source) not in alike]
+    return [*(each for each in explained if not each.scope), *common.values(), *own]
 
 
 def _not_found(project: Project) -> list[str]:
@@ -66,11 +124,10 @@ def _counted(service: Service) -> str:
     return service.name if service.instances == 1 else f"{service.name} ×{service.instances}"
 
 
-def _needs(project: Project, service: Service) -> list[str]:
+def _needs(project: Project, seen: Outlook, service: Service) -> list[str]:
     """With the Redis that `up` finds or starts, where no line of the Procfile is one."""
-    waits = service.name in project.waits_for_redis and "redis" not in service.needs
-    found = ["redis"] if waits and wants_redis(project) else []
-    return [*found, *service.needs]
+    waits = seen.adds and service.name in project.waits_for_redis and seen.adds not in service.needs
+    return [*([seen.adds] if waits else []), *service.needs]
 
 
 def _probe(service: Service) -> str:
@@ -128,7 +185,7 @@ def _shown(each: Explained) -> str:
     return mask(f"{value:g}" if isinstance(value, float) else str(value))
 
 
-def _document(project: Project, explain: bool) -> dict[str, object]:
+def _document(project: Project, seen: Outlook, explained: list[Explained] | None) -> dict[str, object]:
     services = [
         {
             "name": each.name,
@@ -136,7 +193,7 @@ def _document(project: Project, explain: bool) -> dict[str, object]:
             "role": each.role,
             "command": mask(each.command),
             "instances": each.instances,
-            "needs": _needs(project, each),
+            "needs": _needs(project, seen, each),
             "probe": {"how": each.probe.how, **_plain(each.probe.options)},
             "ready_within": each.ready_within,
             "grace": each.grace,
@@ -157,12 +214,25 @@ def _document(project: Project, explain: bool) -> dict[str, object]:
         "venv": str(project.venv.path) if project.venv else None,
         "state": str(project.state_dir),
         "services": services,
-        "notes": [mask(note) for note in project.notes],
+        "broker": {
+            "url": mask(seen.broker.url) or None,
+            "source": seen.broker.source,
+            "origin": seen.origin,
+            "result_backend": mask(seen.backend) or None,
+            "result_backend_source": seen.backend_source,
+        }
+        if seen.broker
+        else None,
+        "redis": {"adds": seen.adds or None, "ours": seen.ours, "says": [mask(each) for each in seen.redis]},
+        "notes": [mask(note) for note in [*project.notes, *_not_found(project), *seen.notes]],
+        "errors": [
+            {"what": mask(each.what), "why": mask(each.why), "try": mask(each.fix), "where": each.where}
+            for each in seen.errors
+        ],
     }
-    if explain:
+    if explained is not None:
         document["explained"] = [
-            {"scope": each.scope, "key": each.key, "value": _shown(each), "source": each.source}
-            for each in project.explained
+            {"scope": each.scope, "key": each.key, "value": _shown(each), "source": each.source} for each in explained
         ]
     return document
 

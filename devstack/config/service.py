@@ -26,6 +26,9 @@ ONE_SHOTS = ("release", "migrate")
 """Names that say that a process ends by itself, whatever it runs. Heroku's `release` is one."""
 
 
+MARKER = "DEVSTACK_RUN"
+"""It marks the processes of one `up`, and has no value before that."""
+
 _RELOADS = {
     ("beside", True): "quiesce",
     ("beside", False): "overlap",
@@ -96,7 +99,11 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         ("watch", (*watch, *(str(Path(*each)) for each in watch_files)), watch_source),
         ("reload", reload, source("reload", kind.name)),
         ("cwd", cwd, source("cwd", cwd_source)),
-        *((f"env {name}", reading.env[name], of) for name, of in reading.sources.items() if of != "environment"),
+        *(
+            (f"env {name}", reading.env[name], of)
+            for name, of in reading.sources.items()
+            if of != "environment" and name != MARKER
+        ),
     )
     notes = [f"{line.name}: {each}" for each in kind.notes]
     if reading.unwrapped.reloader:
