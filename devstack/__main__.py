@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 
-import click
+# Nothing that an import makes is ever garbage, and looking for some takes a tenth of the start. On again in `cli.Lazy`.
+gc.disable()
 
-from devstack import errors
-from devstack.cli import devstack
-from devstack.core.secrets import mask
+import click  # noqa: E402
+
+from devstack import errors  # noqa: E402
+from devstack.cli import devstack  # noqa: E402
 
 
 def main() -> None:
@@ -23,6 +26,8 @@ def main() -> None:
     except errors.DevstackError as error:
         if debug:
             traceback.print_exc()
+        from devstack.core.secrets import mask
+
         # What it quotes may be a line of .env.
         click.echo(mask(str(error)), err=True)
         sys.exit(error.code)
@@ -43,6 +48,8 @@ def main() -> None:
             why=f"{type(error).__name__}: {error}",
             fix="run it again with --debug and report what it prints",
         )
+        from devstack.core.secrets import mask
+
         click.echo(mask(str(bug)), err=True)
         sys.exit(errors.FAILED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 import click
@@ -10,7 +11,7 @@ from devstack import __version__
 
 COMMANDS = {
     "up": "Start everything in the Procfile and stay until Ctrl-C.",
-    "check": "Read the Procfile, .env and settings, and say what they mean. Starts nothing.",
+    "check": "Read the Procfile, .env and settings, and say what they mean. Starts no server.",
     "doctor": "Find, and end, what a killed `devstack up` left behind.",
     "demo": "Create a small Django + Celery shop and run it.",
 }
@@ -25,6 +26,8 @@ class Lazy(click.Group):
             return None
         command = getattr(importlib.import_module(f"devstack.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
+        gc.freeze()
+        gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

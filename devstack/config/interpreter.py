@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,6 +93,8 @@ def with_venv(env: Mapping[str, str], venv: Venv) -> dict[str, str]:
 
 def which(program: str, env: Mapping[str, str], cwd: str) -> str | None:
     """The file that `program` names in that environment and directory."""
+    import shutil
+
     if os.path.dirname(program):
         return shutil.which(os.path.join(cwd, program))
     places = env.get("PATH", os.defpath).split(os.pathsep)

@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from devstack.config import shapes, text, toml
+from devstack.config import shapes, text
 from devstack.config.shapes import Shape
 from devstack.core.model import ProbeSpec
 from devstack.core.record import Record, replace
 from devstack.errors import DevstackError, did_you_mean
+
+if TYPE_CHECKING:
+    from devstack.config import toml
 
 IMAGE = "redis:7-alpine"
 T = TypeVar("T")
@@ -224,6 +227,8 @@ def read(directory: Path) -> Settings:
 
 def parse(content: str, where: str, inside: tuple[str, ...] = ()) -> Settings:
     """Settings from TOML text; `inside` is the path of the table that holds them."""
+    from devstack.config import toml
+
     document = toml.parse(content, where)
     reader = _Reader(document, inside)
     top: Any = document.values

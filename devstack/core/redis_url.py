@@ -11,27 +11,31 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from devstack.core.record import Record
 
 DEFAULT: Final = "redis://127.0.0.1:6379/0"
 _TCP = ("redis", "rediss")
 _SOCKET = ("unix", "redis+socket", "rediss+socket", "socket")
 
 
-@dataclass(frozen=True, slots=True)
-class RedisUrl:
+class RedisUrl(Record):
     """`path` is set for a Unix socket, and then `host` and `port` mean nothing. `password` is None when the URL has none."""
 
     host: str = "127.0.0.1"
     port: int = 6379
     db: int = 0
     username: str = ""
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     path: str = ""
     tls: bool = False
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"RedisUrl({self.place})"
 
     @property
     def place(self) -> str:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import resource
-import shutil
 import signal
 import socket
 import sys
@@ -47,6 +46,8 @@ def _resolved(words: Sequence[str], env: Mapping[str, str], cwd: str) -> list[st
         if os.path.isdir(found) or not os.access(found, os.X_OK):
             raise PermissionError(errno.EACCES, "is not an executable file", program)
         return list(words)
+    import shutil
+
     # A relative PATH entry is meant from where the process runs, not from where we do.
     path = os.pathsep.join(os.path.join(cwd, entry) for entry in env.get("PATH", os.defpath).split(os.pathsep))
     resolved = shutil.which(program, path=path)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import select
 import threading
@@ -20,7 +19,6 @@ from collections.abc import Callable, Iterable
 
 from devstack.core.lines import RESET, Lines, prefixed
 from devstack.core.record import Record
-from devstack.core.secrets import mask
 from devstack.runtime.logs import Logs
 
 HIGH_WATER = 1024 * 1024
@@ -241,6 +239,8 @@ class Output:
 
     def say(self, text: str) -> None:
         """Something of our own, prefixed like a process's lines; passwords in it are masked."""
+        from devstack.core.secrets import mask
+
         block = mask(text).encode(errors="replace") + b"\n"
         self.log(OURS, block)
         self._write(self._interrupt(None) + self._formatted(OURS, block))
@@ -319,6 +319,8 @@ class Output:
         """Whole lines, as they are written."""
         if not self._look.as_json:
             return prefixed(block, self._prefix(name))
+        import json
+
         now = round(time.time(), 3)
         lines = block[:-1].decode(errors="replace").split("\n")
         rows = (json.dumps({"time": now, "process": name, "text": line}, ensure_ascii=False) for line in lines)
