@@ -7,7 +7,6 @@ Rule 2: when a line of the project keeps its settings from being read, nothing i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import re
 import shlex
@@ -213,6 +212,8 @@ def only_beat(project: Project, here: Host, broker: Broker | None) -> Iterator[N
     if beat is None or broker is None:
         yield
         return
+    import hashlib
+
     from devstack.kinds.celery import app_options
 
     place = _place(broker.url)
