@@ -27,6 +27,7 @@ from devstack.runtime.ask import Question, Said, ask
 
 LIMIT: Final = 20.0
 _AT_ONCE: Final = 2
+_NOT_INSTALLED: Final = ("celery is not", "django is not")
 _NO_MODULE: Final = re.compile(r"No module named '([^']*)'")
 _NO_VARIABLE: Final = re.compile(r"KeyError: '([A-Z][A-Z0-9_]*)'|Set the ([A-Z][A-Z0-9_]*) environment variable")
 
@@ -75,6 +76,8 @@ async def look(lines: Iterable[CeleryLine], directory: Path, asked: Asked, say: 
     looked = Looked()
     groups: dict[object, list[tuple[CeleryLine, Question]]] = {}
     for line in map(_with_python, lines):
+        if not _is_there(line):
+            continue  # A note says so already.
         if line.python:
             groups.setdefault(_key(question(line)), []).append((line, question(line)))
         elif why := _why_not(line):
@@ -83,7 +86,9 @@ async def look(lines: Iterable[CeleryLine], directory: Path, asked: Asked, say: 
     for group, said in zip(groups.values(), answers, strict=True):
         names = listing([line.service.name for line, _ in group])
         (line, question_), *_ = group
-        if asked.was_late(question_):
+        chosen_later = line.launch.argv[0] != line.python[0] and said.error.startswith(_NOT_INSTALLED)
+        if asked.was_late(question_) or (chosen_later and not line.launch.shell):
+            # `uv run` and the like may install what is missing before they run it.
             looked.notes.append(
                 f"{names}: the Celery app could not be looked into: {said.error} ({line.service.where})"
             )
@@ -96,6 +101,11 @@ async def look(lines: Iterable[CeleryLine], directory: Path, asked: Asked, say: 
 
 def _key(question: Question) -> object:
     return question.python, question.words, question.cwd, question.env.get("DJANGO_SETTINGS_MODULE")
+
+
+def _is_there(line: CeleryLine) -> bool:
+    launch = line.launch
+    return launch.shell or not launch.argv or which(launch.argv[0], launch.env, launch.cwd) is not None
 
 
 def _with_python(line: CeleryLine) -> CeleryLine:
@@ -134,7 +144,7 @@ def _fix(app: str, question: Question, said: Said, directory: Path) -> str:
     cwd = Path(question.cwd)
     module = app.partition(":")[0]
     missing = match[1] if (match := _NO_MODULE.search(said.error)) else ""
-    if said.error.startswith(("celery is not", "django is not")):
+    if said.error.startswith(_NOT_INSTALLED):
         return f"{question.python[0]} -m pip install {said.error.split()[0]}"
     if missing and missing != app and not f"{module}.".startswith(f"{missing}."):
         return f"install what provides {missing.partition('.')[0]} for {question.python[0]}"
