@@ -87,6 +87,18 @@ def option(words: Sequence[str], *names: str) -> str | None:
     return found[-1] if found else None
 
 
+def without(words: Sequence[str], flags: Collection[str], with_value: Collection[str] = ()) -> list[str]:
+    """The words but for these flags, and these options with their values."""
+    kept: list[str] = []
+    before = ""
+    for word in words:
+        named = word in flags or word.partition("=")[0] in with_value
+        if not named and before not in with_value:
+            kept.append(word)
+        before = word if before not in with_value else ""
+    return kept
+
+
 def positionals(words: Sequence[str], with_value: Collection[str]) -> list[str]:
     """The words that are neither options nor, for the options in `with_value`, their values."""
     pairs = zip(["", *words], words, strict=False)

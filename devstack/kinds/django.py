@@ -2,6 +2,10 @@
 
 runserver leaves on the INT that Ctrl-C sends to all its processes: then atexit functions run and it exits 0. On a TERM its reloader kills
 the process that serves (measured with Django 5.2), and without a reloader there is nothing that handles it.
+
+devstack runs it with --noreload and reloads it itself. RUN_MAIN is what Django's reloader sets for the process that serves: projects ask
+for it before they start what must run once. runserver_plus keeps its reloader: without one it ends with a KeyError (django-extensions 4.1
+with Werkzeug 3.1).
 """
 
 from __future__ import annotations
@@ -62,12 +66,16 @@ def recognise(argv: list[str], context: Context) -> Kind | None:
 
 
 def _server(command: str, words: list[str], context: Context) -> Kind:
+    reloads = "--noreload" not in words
+    ours = reloads and command == "runserver"
     return server(
         f"django {command}",
         _address(words),
         context,
         tls=option(words, "--cert", "--cert-file") is not None,
-        watch="--noreload" in words,
+        reloads=reloads,
+        without=(lambda argv: [*argv, "--noreload"]) if ours else None,
+        env={"RUN_MAIN": "true"} if ours and not context.own_reload else {},
         stop_signal="INT",
     )
 

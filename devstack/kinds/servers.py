@@ -10,6 +10,13 @@ How each is asked to leave was measured with a request under way, the processes 
     waitress   INT     the process  TERM drops the request, and so does INT twice
     flask      INT     all          TERM runs no atexit functions
 The end of a process that was told to leave is no failure, whatever its code (uvicorn's is -15).
+
+Whose socket the next run can take over, with 100 requests a second and none lost:
+    gunicorn, uvicorn with asyncio or uvloop, daphne, hypercorn and Flask in one process    yes
+    uvicorn and hypercorn with several                                                      no: their code runs where we are not
+    granian, waitress                                                                       no: Rust listens; drops what is queued
+A reloader that was told of more than Python files and the working directory (`--reload-include`, `--extra-files` …) stays, and one that a
+variable switches on.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ from collections.abc import Callable
 
 from devstack.errors import DevstackError
 from devstack.kinds import Context, Kind
-from devstack.kinds.arguments import is_on, option, options, positionals, program
+from devstack.kinds.arguments import is_on, option, options, positionals, program, without
 from devstack.kinds.web import UNKNOWN, Address, address, at, first, server
 
 Words = list[str]
@@ -40,6 +47,7 @@ def _gunicorn(words: Words, context: Context) -> Kind:
             "`gunicorn --daemon` goes into the background, where devstack can neither watch nor stop it",
             fix="remove --daemon",
         )
+    said = "--reload" in words
     with contextlib.suppress(ValueError):  # gunicorn will say so itself.
         words = [*shlex.split(context.env.get("GUNICORN_CMD_ARGS", "")), *words]
     binds = options(words, "-b", "--bind")
@@ -50,19 +58,35 @@ def _gunicorn(words: Words, context: Context) -> Kind:
         context,
         guess=UNKNOWN if config else at("0.0.0.0", context.env.get("PORT") or "8000"),
         tls=bool(option(words, "--certfile", "--keyfile")),
-        watch="--reload" not in words,
+        reloads="--reload" in words,
+        without=_without_reloader("--reload-engine")
+        if said and not options(words, "--reload-extra-file", "--reload-extra-files")
+        else None,
+        beside=option(words, "-p", "--pid") is None and "--reuse-port" not in words,
         signal_group=False,
         grace=_seconds(option(words, "--graceful-timeout"), 30.0),
     )
 
 
 def _uvicorn(words: Words, context: Context) -> Kind:
+    """With --reload it ignores how many workers it is told to have."""
+    said = "--reload" in words
+    more = options(words, "--reload-dir", "--reload-include", "--reload-exclude")
+    many = [context.env.get("WEB_CONCURRENCY", ""), *options(words, "--workers")][-1] not in ("", "1")
+
+    def alone(argv: Words) -> Words:
+        argv = without(argv, {"--reload"}, {"--reload-delay"})
+        return [*without(argv, (), {"--workers"}), "--workers", "1"] if many else argv
+
     return server(
         "uvicorn",
         _host_and_port(words, context, "UVICORN_"),
         context,
         tls=bool(option(words, "--ssl-certfile", "--ssl-keyfile")),
-        watch="--reload" not in words and not is_on(context.env, "UVICORN_RELOAD"),
+        reloads=said or is_on(context.env, "UVICORN_RELOAD"),
+        without=alone if said and not more and not is_on(context.env, "UVICORN_RELOAD") else None,
+        spawns=many and not said,
+        beside=option(words, "--fd") is None,
         grace=_seconds(option(words, "--timeout-graceful-shutdown"), GRACE),
     )
 
@@ -71,7 +95,7 @@ def _granian(words: Words, context: Context) -> Kind:
     certificate = option(words, "--ssl-certificate") or context.env.get("GRANIAN_SSL_CERTIFICATE")
     reloads = "--reload" in words or (is_on(context.env, "GRANIAN_RELOAD") and "--no-reload" not in words)
     where = _host_and_port(words, context, "GRANIAN_")
-    return server("granian", where, context, tls=bool(certificate), watch=not reloads, stop_signal="INT")
+    return server("granian", where, context, tls=bool(certificate), reloads=reloads, spawns=True, stop_signal="INT")
 
 
 def _host_and_port(words: Words, context: Context, prefix: str) -> Address:
@@ -87,13 +111,14 @@ def _host_and_port(words: Words, context: Context, prefix: str) -> Address:
 
 def _daphne(words: Words, context: Context) -> Kind:
     where, tls = at(option(words, "-b", "--bind") or "127.0.0.1", option(words, "-p", "--port") or "8000"), False
+    inherits = option(words, "--fd") is not None
     if endpoint := option(words, "-e", "--endpoint"):
         where, tls = _twisted(endpoint), endpoint.startswith("ssl:")
     elif path := option(words, "-u", "--unix-socket"):
         where = Address(path=path)
-    elif option(words, "--fd"):
+    elif inherits:
         where = UNKNOWN
-    return server("daphne", where, context, tls=tls, watch=True)
+    return server("daphne", where, context, tls=tls, beside=not inherits)
 
 
 def _twisted(endpoint: str) -> Address:
@@ -107,16 +132,26 @@ def _twisted(endpoint: str) -> Address:
 
 
 def _hypercorn(words: Words, context: Context) -> Kind:
+    """It starts a process for its code even if there is to be only one: without that it is the same server."""
     binds = options(words, "-b", "--bind")
     where = first([address(each) for each in binds])
     if not binds and option(words, "-c", "--config") is None:
         where = at("127.0.0.1", "8000")
+    many = option(words, "-w", "--workers") or option(words, "-c", "--config")
+
+    def alone(argv: Words) -> Words:
+        argv = without(argv, {"--reload"})
+        return argv if many else [*argv, "--workers", "0"]
+
     return server(
         "hypercorn",
         where,
         context,
         tls=bool(option(words, "--certfile")),
-        watch="--reload" not in words,
+        reloads="--reload" in words,
+        without=None if many else alone,
+        spawns=bool(many) and option(words, "-w", "--workers") != "0",
+        beside=option(words, "-p", "--pid") is None,
         stop_signal="INT",
         grace=_seconds(option(words, "--graceful-timeout"), GRACE),
     )
@@ -127,7 +162,7 @@ def _waitress(words: Words, context: Context) -> Kind:
     where = first(listens) if listens else at(option(words, "--host") or "0.0.0.0", option(words, "--port") or "8080")
     if path := option(words, "--unix-socket"):
         where = Address(path=path)
-    return server("waitress", where, context, watch=True, stop_signal="INT", signal_group=False)
+    return server("waitress", where, context, beside=False, stop_signal="INT", signal_group=False)
 
 
 def _flask(words: Words, context: Context) -> Kind | None:
@@ -138,15 +173,21 @@ def _flask(words: Words, context: Context) -> Kind | None:
     host = option(words, "-h", "--host") or context.env.get("FLASK_RUN_HOST") or "127.0.0.1"
     debug = "--debug" in words or (is_on(context.env, "FLASK_DEBUG") and "--no-debug" not in words)
     reloads = "--reload" in words or (debug and "--no-reload" not in words)
+    files = option(words, "--extra-files") or context.env.get("FLASK_RUN_EXTRA_FILES")
     return server(
         "flask",
         at(host, port) if port else Address(host),
         context,
         guess=at(host, "5000"),
         tls=option(words, "--cert") is not None,
-        watch=not reloads,
+        reloads=reloads,
+        without=(lambda argv: [*without(argv, {"--reload"}), "--no-reload"]) if reloads and not files else None,
         stop_signal="INT",
     )
+
+
+def _without_reloader(*with_value: str) -> Callable[[Words], Words]:
+    return lambda argv: without(argv, {"--reload"}, with_value)
 
 
 def _seconds(said: str | None, default: float) -> float:

@@ -3,12 +3,15 @@
 Rule 1: any HTTP status is an answer. Behind TLS, and on a Unix socket, accepting a connection is.
 Rule 2: a port that nobody can tell from the words is the one which the process is seen to open.
 Rule 3: nothing is asked any more once it has answered: each question would be a line in its access log.
+Rule 4: devstack reloads it, in place of a reloader of its own that can be left out: new code then takes over the listening socket
+(`inside/listen`). Where that cannot be handed on, its own reloader stays; if it has none, the old code stops before the new one starts.
 """
 
 from __future__ import annotations
 
 import ntpath
 import posixpath
+from collections.abc import Callable
 from typing import Any
 
 from devstack.core.model import ProbeSpec
@@ -63,9 +66,23 @@ def first(addresses: list[Address]) -> Address:
 
 
 def server(
-    name: str, where: Address, context: Context, *, tls: bool = False, guess: Address = UNKNOWN, **more: Any
+    name: str,
+    where: Address,
+    context: Context,
+    *,
+    tls: bool = False,
+    guess: Address = UNKNOWN,
+    reloads: bool = False,
+    without: Callable[[list[str]], list[str]] | None = None,
+    beside: bool = True,
+    spawns: bool = False,
+    **more: Any,
 ) -> Kind:
-    """`guess` is where it probably is when `where` is not known; it is shown and not relied on. `more` are fields of Kind."""
+    """`guess` is where it probably is when `where` is not known; it is shown and not relied on. `more` are fields of Kind.
+
+    reloads: as it is called it would reload itself, and does so unless we can do it better and `without` gives the words for that.
+    beside: two of them can share a socket. spawns: its code runs in processes that it starts anew, where we are not.
+    """
     scheme = "https" if tls else "http"
     if where.path:
         join = ntpath.join if context.system == "win32" else posixpath.join
@@ -73,4 +90,13 @@ def server(
     else:
         probe = ProbeSpec("tcp" if tls else "http", {"host": where.reached_at, "port": where.port})
     kind = Kind(name=name, role="web", probe=probe, url=where.url(scheme) or ("" if where.path else guess.url(scheme)))
-    return replace(kind, **more)
+    shares = beside and not spawns and not where.path
+    if reloads and (context.own_reload or not shares or without is None):
+        return replace(kind, reload="own", **more)
+    reload = "beside" if shares and context.system != "win32" else "replace"
+    kind = replace(kind, watch=True, channel=not spawns, reload=reload, **more)
+    if without is None:
+        return kind
+    leave_out = without
+    note = 'devstack reloads it in place of its own reloader (`reload = "own"` leaves that to it)'
+    return replace(kind, arguments=lambda argv, context: leave_out(argv), notes=(note,) if reloads else ())

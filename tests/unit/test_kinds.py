@@ -75,9 +75,9 @@ def test_every_way_to_call_manage_py_is_recognised(line: str) -> None:
     assert (found.stop_signal, found.signal_group) == ("INT", True)
 
 
-def test_runserver_is_left_to_its_own_reloader_unless_it_has_none() -> None:
-    assert not kind("python manage.py runserver").watch
-    assert kind("python manage.py runserver --noreload").watch
+def test_runserver_sees_that_it_is_the_process_that_serves() -> None:
+    assert kind("python manage.py runserver").env == {"RUN_MAIN": "true"}
+    assert not kind("python manage.py runserver --noreload").env
 
 
 def test_a_certificate_makes_the_question_a_plain_connection() -> None:
@@ -192,39 +192,99 @@ def test_variables_count_where_the_server_reads_them(line: str, env: dict[str, s
     assert kind(line, **env).url == url
 
 
+def ran(line: str, **env: str) -> str:
+    found = kind(line, **env)
+    return shlex.join(found.arguments(shlex.split(line), CONTEXT))
+
+
+TAKEN_OVER = {
+    "gunicorn shop --reload -b :1": "gunicorn shop -b :1",
+    "gunicorn shop --reload-engine poll --reload": "gunicorn shop",
+    "uvicorn shop:app --reload": "uvicorn shop:app",
+    "python -m uvicorn --reload-delay=1 shop:app --reload --port 1": "python -m uvicorn shop:app --port 1",
+    "uvicorn shop:app --workers 4 --reload": "uvicorn shop:app --workers 1",
+    "hypercorn shop:app --reload": "hypercorn shop:app --workers 0",
+    "flask --debug run": "flask --debug run --no-reload",
+    "flask run --reload -p 1": "flask run -p 1 --no-reload",
+    "python manage.py runserver 8001": "python manage.py runserver 8001 --noreload",
+}
+
+
+@pytest.mark.parametrize("line", TAKEN_OVER)
+def test_a_reloader_is_left_out_where_we_do_it_better(line: str) -> None:
+    found = kind(line)
+    assert ran(line) == TAKEN_OVER[line]
+    assert (found.watch, found.channel, found.reload) == (True, True, "beside")
+    assert "in place of its own reloader" in found.notes[0]
+
+
+@pytest.mark.parametrize("line", TAKEN_OVER)
+def test_it_stays_for_who_wants_it(line: str) -> None:
+    found = recognise(shlex.split(line), replace(CONTEXT, own_reload=True))
+    assert (found.watch, found.channel, found.reload, found.notes, dict(found.env)) == (False, False, "own", (), {})
+    assert shlex.join(found.arguments(shlex.split(line), CONTEXT)) == line
+
+
 @pytest.mark.parametrize(
     ("line", "env"),
     [
-        ("gunicorn shop --reload", {}),
         ("gunicorn shop", {"GUNICORN_CMD_ARGS": "--reload"}),
-        ("uvicorn shop:app --reload", {}),
+        ("gunicorn shop --reload --reload-extra-file x.html", {}),
+        ("gunicorn shop --reload --pid gunicorn.pid", {}),
+        ("gunicorn shop --reload --bind unix:g.sock", {}),
         ("uvicorn shop:app", {"UVICORN_RELOAD": "true"}),
-        ("hypercorn shop:app --reload", {}),
+        ("uvicorn shop:app --reload", {"UVICORN_RELOAD": "true"}),
+        ("uvicorn shop:app --reload --reload-dir ../library", {}),
+        ("uvicorn shop:app --reload --uds u.sock", {}),
+        ("hypercorn shop:app --reload --workers 2", {}),
         ("granian --reload shop:app", {}),
         ("granian shop:app", {"GRANIAN_RELOAD": "1"}),
-        ("flask --debug run", {}),
-        ("flask run", {"FLASK_DEBUG": "1"}),
+        ("flask --debug run --extra-files x.yaml", {}),
+        ("python manage.py runserver_plus", {}),
     ],
 )
-def test_a_server_with_its_own_reloader_is_left_to_it(line: str, env: dict[str, str]) -> None:
-    assert not kind(line, **env).watch
+def test_a_reloader_stays_where_we_could_not_do_it_better(line: str, env: dict[str, str]) -> None:
+    found = kind(line, **env)
+    assert (found.watch, found.channel, found.reload, found.notes) == (False, False, "own", ())
+    assert ran(line, **env) == line
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "reload", "channel"),
     [
-        "gunicorn s",
-        "uvicorn s",
-        "daphne s",
-        "hypercorn s",
-        "granian s --no-reload",
-        "waitress-serve s",
-        "flask run",
-        "flask --debug run --no-reload",
+        ("gunicorn s", "beside", True),
+        ("gunicorn s --reuse-port", "replace", True),
+        ("gunicorn s -b unix:g.sock", "replace", True),
+        ("uvicorn s", "beside", True),
+        ("uvicorn s --workers 1", "beside", True),
+        ("uvicorn s --workers 2", "replace", False),
+        ("uvicorn s --fd 3", "replace", True),
+        ("daphne s", "beside", True),
+        ("daphne s -u d.sock", "replace", True),
+        ("hypercorn s", "beside", True),
+        ("hypercorn s -w 0", "beside", True),
+        ("hypercorn s -w 1", "replace", False),
+        ("granian s --no-reload", "replace", False),
+        ("waitress-serve s", "replace", True),
+        ("flask run", "beside", True),
+        ("flask --debug run --no-reload", "beside", True),
+        ("python manage.py runserver --noreload", "beside", True),
     ],
 )
-def test_a_server_without_one_is_restarted_by_us(line: str) -> None:
-    assert kind(line, GRANIAN_RELOAD="1").watch
+def test_a_server_without_a_reloader_is_reloaded_by_us(line: str, reload: str, channel: bool) -> None:
+    found = kind(line, GRANIAN_RELOAD="1")
+    assert (found.watch, found.reload, found.channel, found.notes) == (True, reload, channel, ())
+
+
+def test_several_processes_that_the_environment_asks_for_count() -> None:
+    assert kind("uvicorn s", WEB_CONCURRENCY="4").reload == "replace"
+    assert ran("uvicorn s --reload", WEB_CONCURRENCY="4") == "uvicorn s --workers 1"
+
+
+def test_on_windows_the_old_code_stops_before_the_new_one_starts() -> None:
+    for line in ("uvicorn s", "python manage.py runserver"):
+        found = recognise(shlex.split(line), replace(CONTEXT, system="win32"))
+        assert (found.watch, found.reload) == (True, "replace")
 
 
 @pytest.mark.parametrize(
