@@ -217,6 +217,8 @@ def test_an_app_in_another_directory_is_pointed_at(real: Shop) -> None:
 
 def test_what_cannot_be_looked_into_is_a_note(real: Shop) -> None:
     real.write(Procfile="worker: docker run shop celery -A shop worker\n")
+    (real.path / "bin" / "docker").touch(0o755)
+    real.environ["PATH"] += f":{real.path / 'bin'}"
     done = real.check()
     assert done.returncode == 0, done.stderr
     assert "note: worker: its Celery app is not looked into: docker runs it elsewhere (Procfile:1)" in done.stderr
