@@ -86,8 +86,7 @@ class Gate:
         if self.over or os.getpid() != self.pid:
             return
         if self.warming:
-            self.warming.touched = before
-            raise Shut
+            self.warming.refuse(f"it asks for {before}")
         if self.waiting == _thread.get_ident():  # A signal handler of the program's.
             return
         with self.one_at_a_time:
@@ -137,8 +136,9 @@ class Gate:
     def warm(self, names: "list[str]") -> None:
         import time
 
-        began, known = time.time(), len(sys.modules)
+        began = time.time()
         self.warming = self.ours("warm.py")["Warming"](self.wires, Shut, self.has_new_children)
+        known = len(sys.modules)
         if not any(name.partition(".")[0] in PATCHING for name in names):
             self.warming.all(names)
         skipped, self.warming = self.warming.skipped, None
@@ -181,7 +181,7 @@ class Gate:
         self.over = True
         try:
             pid = os.fork()
-        except OSError as error:
+        except Exception as error:
             self.channel.say("unsafe", use="never", why=f"it could not be forked: {error}")
             pid = -1
         self.over = pid == 0

@@ -34,7 +34,7 @@ class Finder:
 
     def __init__(self, channel: "Any", roots: "list[str]", hooks: "dict[str, Callable[[Any], None]]") -> None:
         self.channel = channel
-        self.roots = sorted({below(place) for root in roots for place in (root, os.path.realpath(root))})
+        self.roots = tuple(sorted({below(place) for root in roots for place in (root, os.path.realpath(root))}))
         self.others = sorted({below(place) for place in (sys.prefix, sys.base_prefix)})
         self.hooks = hooks
         self.gate: Any = None
@@ -47,6 +47,9 @@ class Finder:
         try:
             if self.gate and self.gate.comes_before(name):
                 self.reach(name)
+            warming = self.gate and self.gate.warming
+            if warming:
+                warming.asked(name)
             spec = self.find(name, path, target)
             place = self.project_place(spec)
             if place and self.gate:
@@ -56,6 +59,8 @@ class Finder:
         except Exception:
             return None  # The finders behind us say it themselves.
         try:
+            if warming and spec is not None:
+                warming.watch(name, spec.loader)
             if name in self.hooks and spec is not None:
                 self.watch(name, spec.loader)
             self.note(name, path, spec, place)
@@ -157,8 +162,10 @@ class Finder:
 
     def is_project(self, file: str) -> bool:
         file = os.path.normcase(file)
-        root = next((root for root in self.roots if file.startswith(root)), None)
-        if root is None or any(file.startswith(other) and len(other) > len(root) for other in self.others):
+        if not file.startswith(self.roots):
+            return False
+        root = next(root for root in self.roots if file.startswith(root))
+        if any(file.startswith(other) and len(other) > len(root) for other in self.others):
             return False
         parts = file[len(root) :].split(os.sep)[:-1]
         return not any(part in FOREIGN or part.startswith(".") for part in parts)

@@ -28,7 +28,7 @@ class Wires:
         self.lay_on_files()
         self.after_import("socket", self.lay_on_sockets)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=lambda: self.trip("a fork"))
+            os.register_at_fork(before=self.before_fork)
 
     def after_import(self, name: str, then: "Callable[[Any], None]") -> None:
         """Also when `name` is imported only later; on top of what our other files make of it."""
@@ -48,6 +48,14 @@ class Wires:
     def trip(self, place: str) -> None:
         if not self.lifted:
             self.finder.reach(place)
+
+    def before_fork(self) -> None:
+        """Nothing can be raised in there."""
+        warming = self.finder.gate and self.finder.gate.warming
+        if warming:
+            warming.touched = "it asks for a fork"
+        else:
+            self.trip("a fork")
 
     def put(self, owner: "Any", name: str, new: "Any") -> None:
         if self.lifted:
