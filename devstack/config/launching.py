@@ -131,9 +131,9 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     if not Path(last.cwd).is_dir():
         raise _no_directory(line, last.cwd, Path(start))
     venv = ground.venv(Path(program.cwd), *_script_directories(program.argv, program.cwd))
-    context = Context(
-        process, n, system, {**env, **program.env}, program.cwd, str(ground.state_dir), own.reload == "own"
-    )
+    watched = ground.options.watch and (ground.settings.watch if own.watch is None else own.watch) is not False
+    keeps = own.reload == "own" or not watched or bare.in_shell  # in a shell its words stay what they are
+    context = Context(process, n, system, {**env, **program.env}, program.cwd, str(ground.state_dir), keeps)
     kind = kinds.OTHER if own.as_written else _recognise(program.argv, context, line)
     env, sources = variables(kind)
     if venv:

@@ -502,6 +502,21 @@ def test_a_reloader_as_written_reloads_and_devstack_does_not(make: Make) -> None
     assert not any("left out" in note for note in project.notes)
 
 
+@pytest.mark.parametrize(
+    ("line", "toml"),
+    [
+        ("flask run --reload", "watch = false"),
+        ("flask run --reload", "[processes.web]\nwatch = false"),
+        ("flask run --reload", '[processes.web]\nreload = "own"'),
+        ("sh -c 'flask run --reload > log'", ""),
+    ],
+)
+def test_a_server_keeps_its_reloader_where_devstack_does_not_reload_it(make: Make, line: str, toml: str) -> None:
+    project = make({"Procfile": f"web: {line}\n", "devstack.toml": toml})
+    assert project.services[0].launch(1).argv == tuple(shlex.split(line))
+    assert project.services[0].reload == "own"
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8))
 def test_any_command_becomes_a_launch_or_an_explanation(make: Make, words: list[str]) -> None:
