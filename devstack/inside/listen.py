@@ -22,8 +22,8 @@ Messages (type: fields):
   bound: address, port, and a copy of the descriptor; for each port, those of a metrics exporter in a thread too.
   listening: address, port, leave: "order" when it obeys `leave`, "signal" when its own polite end does all that is said above (gunicorn).
     A fork may say it: gunicorn's workers load the code after their master listens.
-Order:
-  leave: as above, then the end the program has for SIGTERM, or SIGINT if it has none, or the return of `serve_forever`.
+Order (answer):
+  leave (leaving): as above, then the end the program has for SIGTERM, or SIGINT if it has none, or the return of `serve_forever`.
 """
 
 import _thread
@@ -145,12 +145,13 @@ class Listening:
             self.said = True
             address, port = sock.getsockname()[:2]
             self.channel.note("listening", address=address, port=port, leave=leave)
-            while self.ours() and self.channel.listeners:  # The old addresses of a program that has moved.
-                os.close(self.channel.listeners.pop())
 
     def told_to_leave(self) -> bool:
         """To be asked when the channel is readable. EOFError when nobody can tell us any more."""
-        return "leave" in [words[0] for words, _ in self.channel.receive() if words]
+        told = "leave" in [words[0] for words, _ in self.channel.receive() if words]
+        if told:
+            self.channel.say("leaving")
+        return told
 
     # In an event loop
 

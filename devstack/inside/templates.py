@@ -1,7 +1,7 @@
 """A runserver without its own reloader still shows what was saved in a template.
 
-Since Django 4.1 templates are cached under DEBUG too, and Django's reloader is who forgets them when their files change. Where devstack has
-taken its place, each look into the cache first compares the file with what was read.
+Since Django 4.1 templates are cached under DEBUG too, and it is Django's reloader who forgets them when their files change. Where devstack
+has taken its place, each look into the cache first compares the file with what was read.
 
 `boot` runs this file when the program has imported `django.template.loaders.cached`.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def attach(channel: "Any", cached: "Any") -> None:
-    if "--noreload" not in sys.argv or not os.environ.get("RUN_MAIN"):
+    if "--noreload" not in sys.argv:
         return
     plain = cached.Loader.get_template
 

@@ -111,7 +111,9 @@ class Run:
     def see_off(self) -> None:
         """Ask it to leave."""
         beacon = self.subject.beacon
-        if "worker_ready" not in beacon and not self.child.listeners:
+        # A server obeys when new code has taken over; when all is to stop, a stream shall not hold that up.
+        serves = self.retired_at and beacon.get("listening", {}).get("leave") == "order" and "leaving" not in beacon
+        if "worker_ready" not in beacon and not serves:
             self._signal()
             return
         # One that is quiet already says so no more; one that was resumed since is not.

@@ -143,7 +143,9 @@ class Supervisor:
         run = self._runs.get((process.name, process.run))
         if run is None:
             return False
-        return bool(run.child.listeners) or run.subject.beacon.get("worker_ready", {}).get("beside") is True
+        beacon = run.subject.beacon
+        lent = "listening" in beacon and bool(run.child.listeners)
+        return lent or beacon.get("worker_ready", {}).get("beside") is True
 
     def leave(self, force: bool = False) -> None:
         """Stop everything in order; with `force` at once."""
