@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import math
 import os
 import signal
@@ -31,6 +32,8 @@ from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
 
 HUP = 1
+UNDISTURBED = 0.05
+"""Seconds that the processes have to be spawned and heard before anything else is imported."""
 
 
 @click.command()
@@ -206,8 +209,6 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
 
 
 async def _supervise(project: Project, here: host.Host, session: Session, provided: Provided, take_over: bool) -> int:
-    from devstack.runtime import watcher
-
     stack = Stack.of(
         project.services,
         exit_on_failure=project.options.exit_on_failure,
@@ -218,15 +219,22 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
     session.supervisor = Supervisor(
         stack, here, session.output, guard=guard, broker=provided.broker, urls=urls, take_over=take_over
     )
-    supervisor, root = session.supervisor, Path(project.directory)
+    supervisor = session.supervisor
     companions = [provided.later.look_again(supervisor, here)] if provided.later else []
     if project.options.watch:
-        companions.append(
-            watcher.watch(stack, root, supervisor.saved, session.output.say, supervisor.failure, supervisor.subject)
-        )
+        companions.append(_watch(stack, Path(project.directory), supervisor, session.output))
     try:
         return await supervisor.run(*companions)
     finally:
         await guard.close()
         if project.redis_image:
             await tidy(project)
+
+
+async def _watch(stack: Stack, root: Path, supervisor: Supervisor, output: Output) -> None:
+    """The watcher, with all that it needs: a tenth of what is imported. Nobody saves that soon."""
+    await asyncio.sleep(UNDISTURBED)
+    await asyncio.to_thread(importlib.import_module, "devstack.runtime.watcher")
+    from devstack.runtime import watcher
+
+    await watcher.watch(stack, root, supervisor.saved, output.say, supervisor.failure, supervisor.subject)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -90,6 +89,8 @@ class Channel:
             _close(descriptors)
 
     def _take(self, line: bytes, descriptors: list[int]) -> None:
+        import json
+
         with contextlib.suppress(ValueError, RecursionError):
             message = json.loads(line)
             if isinstance(message, dict):

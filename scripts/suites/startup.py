@@ -4,6 +4,8 @@ By hand means: start Redis, wait until it answers PING; migrate; start web and w
 said that it is ready and answers a ping; start beat and Flower, wait until beat says that it starts and Flower answers HTTP. These are the
 questions that devstack asks (its word for beat comes a little later: after the first tick). No code of devstack is used for this side.
 
+Then how soon trivial processes can be heard, against honcho: `_heard`.
+
 Rule 1: before each run the database is gone, and Redis too; everything is compiled (one run of each side is not counted).
 Rule 2: nobody who waits takes part in the load: pipes are read, ports are asked every 10 ms.
 """
@@ -25,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from suites import Comparison
+from suites import Comparison, _heard
 
 WITHIN = 90.0
 PAUSE = 0.01
@@ -44,8 +46,9 @@ def compare(runs: int, say: Callable[[str], None]) -> list[Comparison]:
                 if run:
                     (ours if side == "ours" else peer).append(took)
                 say(f"{f'run {run}' if run else 'warm-up'}: {'devstack' if side == 'ours' else 'by hand'} {took:.2f} s")
+        heard = _heard.compare(Path(place), runs, say)
     what = "seconds from nothing to everything ready (demo shop)"
-    return [Comparison("up_vs_by_hand", what, ours, peer, "by hand")]
+    return [Comparison("up_vs_by_hand", what, ours, peer, "by hand"), *heard]
 
 
 class Ground:
