@@ -1,6 +1,7 @@
 """Sees what the program imports: attaches our hooks, tells which project files it uses, and stops a spare at the first of them.
 
 `boot` puts a Finder first on `sys.meta_path`. It finds nothing by itself: it asks the finders behind it, as the import system would have.
+What a finder finds that the program puts in front of it later is not seen.
 
 Rule 1: what it returns is what the program would have got; when anything goes wrong in here it returns nothing, and the program goes on.
 Rule 2: a project file is one below a root that belongs to nobody else: not to a virtual environment, node_modules or a hidden directory.

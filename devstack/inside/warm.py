@@ -2,9 +2,9 @@
 
 Rule 1: one that asks for project files or settings, connects, forks or binds a port at its import is skipped, also when it catches that.
 Rule 2: so is one that leaves something changed which the program, or what it imports before that module, could notice: the environment,
-signal handlers, threads, descriptors, child processes, sys.path and its kin, streams, hooks, atexit, logging, a function of the standard
-library that it replaces. Three things too common to refuse are let through: warning filters that are added to those there are, finders that are
-appended (six), and functions given to atexit by the standard library (`weakref.finalize` does it for others) and by billiard.
+signal handlers, threads, descriptors, child processes, sys.path and its kin, streams, hooks, atexit, logging, a function of the
+standard library that it replaces. Three things too common to refuse are let through: warning filters that are added to those there are,
+finders that are appended (six), and functions given to atexit by billiard and the standard library (`weakref.finalize`, for others).
 """
 
 import os
@@ -197,7 +197,7 @@ def changed(name: str, before: "dict[str, Any]", after: "dict[str, Any]") -> str
         elif what == "warning filters":
             same = [each for each in now if each in was] == was
         elif what == "the import system":
-            same = all(new[: len(old)] == old for old, new in zip(was, now))
+            same = [new[: len(old)] for old, new in ((was[0], now[0]), (was[1], now[1]))] == was
         elif what == "atexit":
             same = now == was or name.partition(".")[0] in AT_EXIT or is_standard(name)
         else:

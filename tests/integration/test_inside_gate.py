@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import spares
+from tests.support.celery_project import BOOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="spares are forked on Linux alone")
 
@@ -372,7 +373,7 @@ def test_it_is_not_let_go_while_forks_of_it_live(place: Path) -> None:
 
 def test_a_spare_that_nobody_can_tell_to_wait_does_not_run_at_all(place: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(spares.BOOT), "script", "manage.py"],
+        [sys.executable, str(BOOT), "script", "manage.py"],
         cwd=place,
         env={**os.environ, "DEVSTACK_STANDBY": "1", "DEVSTACK_CHANNEL": "nonsense"},
         capture_output=True,
