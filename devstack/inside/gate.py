@@ -8,6 +8,7 @@ Orders (answer: fields):
   warm NAME … (warmed: modules, skipped, reasons, seconds): import what the last run has imported besides its project, in that order.
     `skipped` are modules that must not be imported before the project's code (see `warm.py`), `reasons` a sentence for each of them. A
     spare that had to skip one is not clean; the next one is made without it.
+  check (checked: changed): whether the files that it was made from are still the same; `changed` is one that is not, or empty.
   go [KEY=VALUE …]: be the program. Not for a spare with living forks.
   fork [KEY=VALUE …], with two descriptors, channel and output (forked: pid; when it has ended: ended: pid, code): a fork is the program, in
     a session of its own, and says hello on its channel; the spare stays as it is, and waits for the next order.
@@ -77,6 +78,7 @@ class Gate:
         self.one_at_a_time = _thread.allocate_lock()
         self.forkable = ours("forkable.py")
         self.wires = ours("wires.py")["Wires"](finder)
+        self.loaded = ours("loaded.py")["Loaded"](finder)
 
     def comes_before(self, name: str) -> bool:
         return not self.waiting and name.startswith(EARLY)
@@ -98,6 +100,7 @@ class Gate:
         try:
             self.channel.say("gate", pid=self.pid, before=before)
             self.judge()
+            self.loaded.look()
             while not self.over:
                 for words, descriptors in self.channel.receive(block=True):
                     self.over = self.obey(words, descriptors)
@@ -118,6 +121,8 @@ class Gate:
             return self.fork(words[1:], descriptors)
         if order == "warm":
             self.warm(words[1:])
+        if order == "check":
+            self.channel.say("checked", changed=self.loaded.changed())
         if order == "quit":
             self.quitting = True
             self.leave_if_over()
@@ -142,6 +147,7 @@ class Gate:
         if not any(name.partition(".")[0] in PATCHING for name in names):
             self.warming.all(names)
         skipped, self.warming = self.warming.skipped, None
+        self.loaded.look()
         if self.judge():
             self.channel.say(
                 "warmed",

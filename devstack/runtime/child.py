@@ -30,6 +30,8 @@ EOF_WITHIN = 0.5
 """Seconds to wait for the end of the output once the tree is gone: a daemon that left the tree may hold the pipe for ever."""
 FORKED_WITHIN = 2.0
 """Seconds until a fork of a spare must have said hello."""
+SAID_WITHIN = 0.1
+"""Seconds until what it said is heard."""
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -122,12 +124,23 @@ class Child(asyncio.SubprocessProtocol):
             theirs.close()
             os.close(writing)
         self._channel = Channel(self._host, ours, self._hear)
-        self._pipe, _ = await loop.connect_read_pipe(lambda: ForkedOutput(self), os.fdopen(reading, "rb", 0))
+        output = ForkedOutput(self)
+        self._pipe, _ = await loop.connect_read_pipe(lambda: output, os.fdopen(reading, "rb", 0))
         try:
-            await asyncio.wait_for(self._hello.wait(), FORKED_WITHIN)
+            async with asyncio.timeout(FORKED_WITHIN):
+                # Nobody has the other ends any more when the spare is gone, or does not want to.
+                waits = [asyncio.ensure_future(each.wait()) for each in (self._hello, self._eof)]
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for each in waits:
+                        each.cancel()
+            await asyncio.wait_for(self._hello.wait(), SAID_WITHIN)
         except TimeoutError:
+            output.child = None
             self._pipe.close()
             self._channel.close()
+            self._eof.clear()  # It may still be started in another way.
             raise OSError("the spare did not fork") from None
         pid = self.subject.beacon["hello"].get("pid")
         assert isinstance(pid, int)
@@ -299,10 +312,12 @@ class ForkedOutput(asyncio.Protocol):
     """What a fork writes goes the way of what a child of our own writes."""
 
     def __init__(self, child: Child) -> None:
-        self._child = child
+        self.child: Child | None = child
 
     def data_received(self, data: bytes) -> None:
-        self._child.pipe_data_received(1, data)
+        if self.child:
+            self.child.pipe_data_received(1, data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._child.pipe_connection_lost(1, error)
+        if self.child:
+            self.child.pipe_connection_lost(1, error)

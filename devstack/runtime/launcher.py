@@ -56,7 +56,7 @@ class Launcher:
         listeners = next((other.child.listeners for other in others if held and other.subject.run == held.run), [])
         run.node = free_node(run, others)
         words = [f"node={run.node}"] * bool(run.node) + [f"listen={len(listeners)}"] * bool(listeners)
-        spare = self._standby.take(run.process.name, run.subject.launch)
+        spare = await self._standby.take(run.process, run.subject.launch)
         if spare and spare.use == "fork":
             with contextlib.suppress(OSError):
                 pid = await run.child.start_as_fork(spare.child, " ".join(words), listeners)

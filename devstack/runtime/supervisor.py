@@ -96,14 +96,13 @@ class Supervisor:
             self._closed = True
             for task in self._tasks:
                 task.cancel()
-            children = [run.child for run in self._runs.values()]
+            children = [*(run.child for run in self._runs.values()), *self._standby.children()]
             for child in children:
                 child.kill()
             try:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
                 await asyncio.gather(*(child.wait(KILLED_WITHIN) for child in children))
             finally:  # also when somebody does not wait for that
-                self._standby.close()
                 for child in children:
                     child.close()
 

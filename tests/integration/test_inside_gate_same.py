@@ -89,7 +89,7 @@ def main():
         "active": multiprocessing.active_children(),
         "subprocess": subprocess.run([sys.executable, "-c", "import os; print('DEVSTACK_ROOTS' in os.environ)"],
             capture_output=True, text=True).stdout,
-        "dispositions": [line for line in reads("/proc/self/status").splitlines() if line.startswith(("Sig", "NoNewPrivs", "Seccomp"))],
+        "dispositions": [line for line in reads("/proc/self/status").splitlines() if line.startswith(("SigB", "SigC", "SigI", "NoNewPrivs", "Seccomp"))],
         "depth": len(traceback.extract_stack()),
         "modules": list(sys.modules),
         "random": random.random(),
