@@ -198,7 +198,12 @@ def _variable(project: Project, name: str) -> tuple[str, str] | None:
     """As a person set it for all processes, or for one of them (in the settings, or in front of its command)."""
     if found := project.variable(name):
         return found
-    own = ((service.launch(1).env.get(name), service.where) for service in project.services)
+    # Asking all of them takes longer than to start them.
+    settings = project.settings
+    able = [
+        each for each in project.services if name in each.command or name in (settings.process(each.name).env or {})
+    ]
+    own = ((service.launch(1).env.get(name), service.where) for service in able)
     return next(((value, where) for value, where in own if value), None)
 
 

@@ -27,6 +27,7 @@ from devstack.core.model import Stack
 from devstack.core.names import listing
 from devstack.errors import UNREAD, DevstackError
 from devstack.host import orphans
+from devstack.kinds import OTHER
 from devstack.runtime.logs import Logs
 from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
@@ -214,7 +215,8 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
         exit_on_failure=project.options.exit_on_failure,
         max_failures=project.settings.max_failures,
     )
-    urls = {service.name: url for service in project.services if (url := service.launch(1).url)}
+    known = [service for service in project.services if service.kind != OTHER.name]
+    urls = {service.name: url for service in known if (url := service.launch(1).url)}
     guard = here.guard(project.options.run)
     session.supervisor = Supervisor(
         stack, here, session.output, guard=guard, broker=provided.broker, urls=urls, take_over=take_over

@@ -31,13 +31,13 @@ class Record:
         type.__setattr__(cls, "__match_args__", cls._names)  # mypy has one of its own
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        values = self._defaults | dict(zip(self._names, given, strict=False)) | named
-        if len(given) > len(self._names) or values.keys() != set(self._names):
+        names, values = self._names, vars(self)
+        values.update(self._defaults)
+        values.update(zip(names, given, strict=False))
+        values.update(named)
+        if len(given) > len(names) or len(values) != len(names) or (named and not named.keys() <= set(names)):
             # Names alone: a value may be a secret.
-            raise TypeError(
-                f"{type(self).__name__} has {', '.join(self._names)}; given: {len(given)}, {', '.join(named)}"
-            )
-        vars(self).update(values)
+            raise TypeError(f"{type(self).__name__} has {', '.join(names)}; given: {len(given)}, {', '.join(named)}")
 
     def _key(self) -> tuple[object, ...]:
         return tuple([vars(self)[name] for name in self._compared])

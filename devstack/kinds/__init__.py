@@ -6,6 +6,7 @@ Rule 2: recognising is pure: it reads the words of a command and its Context, ne
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -70,9 +71,12 @@ OTHER = Kind()
 
 def recognise(argv: Sequence[str], context: Context) -> Kind:
     """The kind of an expanded, unwrapped command line; OTHER when no family knows it."""
-    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
-        find = getattr(importlib.import_module(f"{__name__}.{module}"), "recognise", None)
-        if find and (kind := find(list(argv), context)):
-            assert isinstance(kind, Kind)
-            return kind
-    return OTHER
+    return next((kind for find in _families() if (kind := find(list(argv), context))), OTHER)
+
+
+@functools.cache
+def _families() -> list[Callable[[list[str], Context], Kind | None]]:
+    """All that lie here, in the order of their names."""
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [module.recognise for module in modules if hasattr(module, "recognise")]
