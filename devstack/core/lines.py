@@ -52,10 +52,12 @@ class Lines:
 
 def prefixed(block: bytes, prefix: bytes) -> bytes:
     """`prefix` before each line of `block`, which ends with a newline. A colour that a line leaves open is closed at its end."""
-    if b"\x1b[" in block:
+    # One byte is found by memchr: looking for the two that begin a colour takes as long as all the rest.
+    if b"\x1b" in block and b"\x1b[" in block:
         # Not splitlines: it would also split at a bare \r, which belongs to progress bars.
         block = b"".join(closed(line + b"\n") for line in block[:-1].split(b"\n"))
-    return prefix + block[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+    # The last replaced newline has a prefix too many behind it: cutting that off is one copy less than sparing the newline.
+    return b"".join((prefix, memoryview(block.replace(b"\n", b"\n" + prefix))[: -len(prefix) or None]))
 
 
 def closed(line: bytes) -> bytes:

@@ -31,19 +31,23 @@ class LogFile:
         if not data:
             return
         stamp = _stamp()
-        marked = data[:-1].replace(b"\n", b"\n" + stamp) + data[-1:]
-        if not self._within_line:
-            if self._written >= self._size:
-                self._rotate()
-            marked = stamp + marked
-        self._within_line = not data.endswith(b"\n")
-        while marked:
-            written = os.write(self._fd, marked)
-            self._written += written
-            marked = marked[written:]
+        if not self._within_line and self._written >= self._size:
+            self._rotate()
+        # The last newline gets a stamp too many: not to write that costs less than to spare the newline.
+        whole = data.endswith(b"\n")
+        marked = memoryview(data.replace(b"\n", b"\n" + stamp))
+        for part in (b"" if self._within_line else stamp, marked[: -len(stamp)] if whole else marked):
+            self._append(part)
+        self._within_line = not whole
 
     def close(self) -> None:
         os.close(self._fd)
+
+    def _append(self, data: bytes | memoryview) -> None:
+        while data:
+            written = os.write(self._fd, data)
+            self._written += written
+            data = data[written:]
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
