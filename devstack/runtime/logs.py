@@ -4,16 +4,24 @@ Rule 1: each line begins with the moment it came, `2026-11-21 05:39:06.123 `; ap
 Rule 2: a file that reaches `size` bytes is renamed and begun anew; no line is split between two files. `count` of them are kept.
 Rule 3: what cannot be written (the disk is full) is said once, and costs nothing but the file.
 
-Written right away, in the loop: for the system that is a copy in memory, for us one call per chunk.
+Rule 4: a thread writes, so that neither a slow disk nor one that hangs holds up the loop. When it does not keep up, the pipes are paused,
+as for a slow terminal; at the end it is waited for, but not for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+HIGH_WATER, LOW_WATER = 4 * 1024 * 1024, 1024 * 1024
+"""Bytes that may wait for the disk; so much is left when the pipes go on."""
+PATIENCE = 2.0
+"""Seconds that the disk gets at the end."""
 
 
 class LogFile:
@@ -26,11 +34,11 @@ class LogFile:
         self._within_line = False
         self._open()
 
-    def write(self, data: bytes) -> None:
-        """Append `data`, which need not end with a whole line."""
+    def write(self, data: bytes, moment: float | None = None) -> None:
+        """Append `data`, which need not end with a whole line, and came at `moment` (now)."""
         if not data:
             return
-        stamp = _stamp()
+        stamp = _stamp(time.time() if moment is None else moment)
         if not self._within_line and self._written >= self._size:
             self._rotate()
         # The last newline gets a stamp too many: not to write that costs less than to spare the newline.
@@ -65,33 +73,99 @@ class LogFile:
 
 
 class Logs:
-    """The files of one `up` below `directory`. `say` tells what cannot be written."""
+    """The files of one `up` below `directory`. `say` tells (in the loop) what cannot be written.
+
+    Until it is opened, it writes at once.
+    """
 
     def __init__(self, directory: Path, size: int, count: int, say: Callable[[str], None]) -> None:
         self.directory = directory
-        self._size = size
-        self._count = count
+        self._limits = (size, count)
         self._say = say
         self._files: dict[str, LogFile | None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_full: Callable[[], None] = lambda: None
+        self._on_drained: Callable[[], None] = lambda: None
+        self._pending: list[tuple[str, float, bytes]] = []
+        self._unwritten = 0
+        self._closing = False
+        self.full = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+
+    def open(self, on_full: Callable[[], None], on_drained: Callable[[], None]) -> None:
+        """From now on the thread writes; from inside the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._on_full, self._on_drained = on_full, on_drained
+        self._thread.start()
 
     def write(self, name: str, data: bytes) -> None:
-        try:
-            if name not in self._files:
-                self._files[name] = LogFile(self.directory / f"{name}.log", self._size, self._count)
-            if file := self._files[name]:
-                file.write(data)
-        except OSError as error:
-            self._files[name] = None  # it is not tried again: each chunk would fail
-            self._say(f"{name} is not logged any more: {self.directory}: {error.strerror}")
+        if not data:
+            return
+        if self._loop is None:
+            self._append(name, time.time(), data)
+            return
+        with self._changed:
+            self._pending.append((name, time.time(), data))
+            self._unwritten += len(data)
+            self._changed.notify()
+            now_full = self._unwritten > HIGH_WATER and not self.full
+            self.full |= now_full
+        if now_full:
+            self._on_full()
 
     def close(self) -> None:
+        """Wait until everything is written, unless the disk hangs."""
+        if self._loop:
+            with self._changed:
+                self._closing = True
+                self._changed.notify()
+            self._thread.join(PATIENCE)
+            if self._thread.is_alive():
+                self._say(f"{self._unwritten} bytes are missing in {self.directory}: the disk does not take them")
+                return
+            self._loop = None
         for file in self._files.values():
             if file:
                 file.close()
         self._files.clear()
 
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pending and not self._closing:
+                    self._changed.wait()
+                if not self._pending:
+                    return
+                batch, self._pending = self._pending, []
+            for name, moment, data in batch:
+                self._append(name, moment, data)
+                with self._changed:
+                    self._unwritten -= len(data)
+                    drained = self.full and self._unwritten < LOW_WATER
+                    self.full &= not drained
+                if drained:
+                    self._in_loop(self._on_drained)
 
-def _stamp() -> bytes:
+    def _append(self, name: str, moment: float, data: bytes) -> None:
+        try:
+            if name not in self._files:
+                self._files[name] = LogFile(self.directory / f"{name}.log", *self._limits)
+            if file := self._files[name]:
+                file.write(data, moment)
+        except OSError as error:
+            self._files[name] = None  # it is not tried again: each chunk would fail
+            self._in_loop(self._say, f"{name} is not logged any more: {self.directory}: {error.strerror}")
+
+    def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
+        if self._loop is None:
+            call(*arguments)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _stamp(moment: float) -> bytes:
     """Local time with milliseconds; what is asked for a file is asked for by a person."""
-    now = time.time()
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d} ".encode()
+    milliseconds = int(moment * 1000) % 1000
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}.{milliseconds:03d} ".encode()

@@ -100,7 +100,7 @@ class Writer:
                 self._write_all(memoryview(batch))
             except OSError as error:  # EPIPE, EIO from a terminal that was closed, ENOSPC
                 with self._changed:
-                    self._broken, self._pending, self._size = True, [], 0
+                    self._broken, self._pending, self._size, self._full = True, [], 0, False
                 self._in_loop(self._on_drained)
                 self._in_loop(self._on_broken, error)
                 return
@@ -220,8 +220,8 @@ class Output:
             on_full()
 
         def drained() -> None:
-            if self._writer and self._writer.full:
-                return  # it has filled up again before this news arrived
+            if (self._writer and self._writer.full) or (self._logs and self._logs.full):
+                return  # the other one is full, or it has filled up again before this news arrived
             # Nobody could go on with a line while the pipes were paused: what waits now is no prompt.
             now = asyncio.get_running_loop().time()
             self._unfinished = dict.fromkeys(self._unfinished, (now, now))
@@ -229,6 +229,8 @@ class Output:
             on_drained()
 
         self._writer = Writer(fd, self._loop, full, drained, on_broken)
+        if self._logs:
+            self._logs.open(full, drained)
 
     def source(self, name: str, shown: bool = True) -> Source:
         return Source(self, name, shown and self._look.shows(name))

@@ -99,7 +99,7 @@ class Figure:
 
 
 def compare(say: Callable[[str], None], runs: int = 7, only: list[str] | None = None) -> list[Comparison | Figure]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     found: list[Comparison | Figure] = []
     with tempfile.TemporaryDirectory(prefix="devstack-bench-") as place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from pathlib import Path
@@ -106,3 +107,41 @@ def test_a_directory_that_is_gone_is_said_once(tmp_path: Path) -> None:
     logs.write("web.1", b"x\n")
     logs.write("web.1", b"y\n")
     assert len(said) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a FIFO that nobody reads stands for a disk that hangs")
+def test_a_disk_that_hangs_holds_up_neither_the_stream_nor_the_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "web.1.log")
+    stage = Stage(child("web", "print('seen', flush=True); import signal; signal.pause()"), logs=tmp_path)
+
+    async def script(stage: Stage) -> None:
+        await stage.until("seen")
+        stage.supervisor.leave()
+
+    try:
+        stage.play(script)
+        assert stage.lines("web.1") == ["seen"]
+    finally:
+        os.close(os.open(tmp_path / "web.1.log", os.O_RDONLY | os.O_NONBLOCK))  # lets the thread go
+
+
+def test_when_the_disk_does_not_keep_up_the_pipes_wait_and_nothing_is_lost(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "web.1.log")
+    stage = Stage(child("web", "for n in range(100000): print(f'{n:060d}')"), logs=tmp_path)
+    written = b""
+
+    async def script(stage: Stage) -> None:
+        await stage.full.wait()
+        assert stage.logs
+        assert stage.logs.full
+
+        def read() -> bytes:
+            with (tmp_path / "web.1.log").open("rb") as file:
+                return file.read()
+
+        nonlocal written
+        written = await asyncio.to_thread(read)
+
+    stage.play(script)
+    assert [int(line) for line in stage.lines("web.1")] == list(range(100000))
+    assert STAMP.sub(b"", written).split() == [b"%060d" % n for n in range(100000)]
