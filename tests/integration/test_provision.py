@@ -441,7 +441,7 @@ def test_what_is_too_old_or_broken_on_path_is_passed_over_with_a_word(tmp_path: 
 
 def test_a_server_that_hangs_on_version_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_VERSION_WITHIN", 0.2)
-    (tmp_path / "redis-server").write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n")
+    (tmp_path / "redis-server").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "redis-server").chmod(0o755)
     _, passed = asyncio.run(servers.find({"PATH": str(tmp_path)}))
     assert passed == (f"{tmp_path}/redis-server does not run",)
@@ -515,7 +515,7 @@ def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
 
 def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "ANSWER_WITHIN", 0.3)
-    (tmp_path / "docker").write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n")
+    (tmp_path / "docker").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "docker").chmod(0o755)
     error = refused(in_docker(tmp_path / "state", tmp_path, at(free_port())))
     assert error.why == "docker version did not end within 0 s"

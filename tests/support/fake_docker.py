@@ -24,7 +24,9 @@ NO_NETWORK = (
     "lookup registry-1.docker.io on 127.0.0.53:53: server misbehaving"
 )
 NO_SUCH_IMAGE = "Error response from daemon: pull access denied for {image}, repository does not exist or may require 'docker login'"
-PROGRAM = """#!{python}
+PROGRAM = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import os, pathlib, signal, subprocess, sys, time
 here = pathlib.Path(__file__).parent
 words = sys.argv[1:]
