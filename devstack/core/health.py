@@ -52,18 +52,21 @@ class Uses:
     """What a process has told of the modules it imported.
 
     `files` are absolute paths of project files; `missing` absolute paths, without an ending, of modules that were looked for in the project
-    and not found; `modules` the names of all others, in the order in which they were imported.
+    and not found; `modules` the names of all others, in the order in which they were imported; `patched` the libraries that have replaced
+    parts of others.
     """
 
     files: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     modules: dict[str, None] = field(default_factory=dict)
+    patched: set[str] = field(default_factory=set)
 
     def add(self, message: Mapping[str, object]) -> None:
         """Take in what an `imported` message says."""
         self.files.update(_strings(message.get("files")))
         self.missing.update(_strings(message.get("missing")))
         self.modules.update(dict.fromkeys(_strings(message.get("modules"))))
+        self.patched.update(_strings(message.get("patched")))
 
 
 def _strings(value: object) -> list[str]:

@@ -10,7 +10,8 @@ neither read nor written.
 
 Message:
   imported: files (project files, absolute), modules (the names of all others, in order), missing (where in the project a module was
-    looked for and not found, absolute, without an ending; so is the `__init__` of a directory that is a package without one); at each
+    looked for and not found, absolute, without an ending; so is the `__init__` of a directory that is a package without one), patched (the
+    libraries that have replaced parts of others, or do so when they are imported, see PATCHING); at each
     import of a project file, and before the program says that it is ready. Forks (a prefork pool) tell theirs too.
 """
 
@@ -27,6 +28,21 @@ FRESH = 2.0
 """Seconds: the resolution of a .pyc's check, and as much again."""
 AT_ONCE = 40
 """Names in one message: it must fit into the socket's buffer whole."""
+PATCHING = (
+    "gevent",
+    "eventlet",
+    "ddtrace",
+    "newrelic",
+    "opentelemetry.instrumentation",
+    "logfire",
+    "elasticapm",
+    "scout_apm",
+    "instana",
+    "appdynamics",
+)
+"""Whoever uses one of these decides what is imported before it, and what after."""
+ONCE_ASKED = {"gevent": ("gevent.monkey", "saved"), "eventlet": ("eventlet.patcher", "already_patched")}
+"""Those that are often imported only to see whether they are used: where they note what they have replaced."""
 FOREIGN = ("node_modules", "site-packages", "dist-packages")
 
 
@@ -39,7 +55,7 @@ class Finder:
         self.others = sorted({below(place) for place in (sys.prefix, sys.base_prefix)})
         self.hooks = hooks
         self.gate: Any = None
-        self.untold: dict[str, dict[str, None]] = {"files": {}, "modules": {}, "missing": {}}
+        self.untold: dict[str, dict[str, None]] = {"files": {}, "modules": {}, "missing": {}, "patched": {}}
         self.told: set[str] = set()
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
@@ -50,6 +66,8 @@ class Finder:
                 self.reach(name)
             warming = self.gate and self.gate.warming
             if warming:
+                if self.patching(name):
+                    warming.refuse(f"it imports {name}, which has to be loaded in its own order")
                 warming.asked(name)
             spec = self.find(name, path, target)
             place = self.project_place(spec)
@@ -143,7 +161,14 @@ class Finder:
             self.told.add(stem)
             self.untold["missing"][stem] = None
 
+    def patching(self, name: str) -> bool:
+        return name.startswith(PATCHING) and any(name == each or name.startswith(each + ".") for each in PATCHING)
+
     def tell(self) -> None:
+        for name in patched():
+            if name not in self.told:
+                self.told.add(name)
+                self.untold["patched"][name] = None
         while any(self.untold.values()):
             part = {kind: list(names)[:AT_ONCE] for kind, names in self.untold.items() if names}
             if not self.channel.note("imported", **part):
@@ -193,6 +218,15 @@ class Finder:
             hook(module)
 
         loader.exec_module = exec_module
+
+
+def patched() -> "list[str]":
+    return [each for each in PATCHING if each in sys.modules and (each not in ONCE_ASKED or has_patched(each))]
+
+
+def has_patched(library: str) -> bool:
+    module, noted = ONCE_ASKED[library]
+    return bool(getattr(sys.modules.get(module), noted, None))
 
 
 def below(place: str) -> str:

@@ -136,6 +136,8 @@ class Standby:
         """What the runs of each process have imported besides its own code; one out of a spare tells only what that had not."""
         self._skipped: defaultdict[str, set[str]] = defaultdict(set)
         """Those of them that cannot be imported before the project's code."""
+        self._patched: set[str] = set()
+        """Processes that replace parts of libraries: what is imported before that is theirs to say."""
         self._hopeless: dict[str, Launch] = {}
         """Launches that no spare could be made for."""
         self._said: set[str] = set()
@@ -145,6 +147,8 @@ class Standby:
         """Have a spare made for the next run of what has just become ready."""
         launch, name, roots = subject.launch, process.name, process.service.watch
         self._modules.setdefault(name, {}).update(subject.uses.modules)
+        if subject.uses.patched:
+            self._patched.add(name)
         wanted = launch.channel and process.service.standby and not process.service.oneshot
         if not wanted or name in self._preparing or self._hopeless.get(name) == launch:
             return
@@ -221,7 +225,9 @@ class Standby:
         """A spare that had to skip a module is not clean: another one is made without it, and in the end one without any."""
         self.drop(name)
         for left in reversed(range(MOST_TRIES)):
-            wanted = [module for module in self._modules[name] if module not in self._skipped[name]] if left else []
+            wanted = [module for module in self._modules[name] if module not in self._skipped[name]]
+            if name in self._patched or not left:
+                wanted = []
             why, skipped = await self._try(name, launch, roots, wanted)
             if not why and not skipped:
                 return

@@ -237,6 +237,25 @@ async def test_a_library_that_patches_others_means_no_spare_and_one_sentence(pro
         ]
 
 
+@pytest.mark.parametrize("patches", [False, True])
+@played
+async def test_nothing_is_warmed_for_a_program_that_patches_others(project: Path, patches: bool) -> None:
+    (project.parent / "site-packages" / "gevent").mkdir()
+    write(project.parent / "site-packages" / "gevent" / "__init__.py", "")
+    write(
+        project.parent / "site-packages" / "gevent" / "monkey.py", f"saved = {{'socket': {{}}}} if {patches} else {{}}"
+    )
+    async with scene(project, "import library, gevent.monkey, shop\n" + SERVES) as it:
+        spare = await ready(it)
+        warmed = spare.subject.beacon["warmed"]["modules"]
+        assert (warmed == 0) is patches
+        (project / "shop.py").write_text("VERSION = 'new'\n")
+        run = await it.start()
+        await run.prints("new 1")
+        assert run.parent == spare.subject.pid
+        assert it.said == []
+
+
 @played
 async def test_one_that_ends_before_it_comes_to_its_code_is_named_once(project: Path) -> None:
     async with scene(project, SERVES, argv=(sys.executable, str(BOOT), "module", "this")) as it:
