@@ -16,6 +16,8 @@ def why_not(pid: int, channel: int) -> str:
     # Apple's frameworks do not survive a fork; elsewhere nobody tells what is open.
     if sys.platform != "linux":
         return "forks are not safe on this system"
+    if sys.version_info < (3, 9) and sys.flags.dev_mode:
+        return "this version of Python does not survive a fork with -X dev"
     if _thread._count():
         return "it has started a thread"
     if (

@@ -36,18 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-PATCHING = (
-    "gevent",
-    "eventlet",
-    "ddtrace",
-    "newrelic",
-    "opentelemetry",
-    "logfire",
-    "elasticapm",
-    "scout_apm",
-    "instana",
-    "appdynamics",
-)
 EARLY = ("uvicorn.loops.", "gunicorn.glogging", "daphne.server", "hypercorn.run", "granian.server")
 """Imported by servers right before they make an event loop, pipes, sockets or children, none of which a fork may have."""
 
@@ -66,17 +54,15 @@ class Gate:
         greet: "Callable[[Any], None]",
         ours: "Callable[[str], dict[str, Any]]",
     ) -> None:
-        self.channel, self.greet, self.ours = channel, greet, ours
+        self.channel, self.finder, self.greet, self.ours = channel, finder, greet, ours
         self.pid = os.getpid()
         self.warming: Any = None
-        self.forks: set[int] = set()
         self.quitting = self.frozen = self.over = False
         self.waiting = 0
         """The thread that waits."""
-        self.on_child_ended: Any = None
-        """What the program had for SIGCHLD, while it is ours."""
         self.one_at_a_time = _thread.allocate_lock()
         self.forkable = ours("forkable.py")
+        self.forks = ours("forks.py")["Forks"]()
         self.wires = ours("wires.py")["Wires"](finder)
         self.loaded = ours("loaded.py")["Loaded"](finder)
 
@@ -102,7 +88,7 @@ class Gate:
             self.judge()
             self.loaded.look()
             while not self.over:
-                for words, descriptors in self.channel.receive(block=True):
+                for words, descriptors in self.orders():
                     self.over = self.obey(words, descriptors)
             self.wires.lift()
         except EOFError:  # The supervisor is gone.
@@ -113,7 +99,7 @@ class Gate:
     def obey(self, words: "list[str]", descriptors: "list[int]") -> bool:
         """True when the program goes on in this process."""
         order = words[0] if words else ""
-        if order == "go" and not self.forks:
+        if order == "go" and not self.forks.alive:
             self.thaw()
             self.take(words[1:], descriptors)
             return True
@@ -130,6 +116,14 @@ class Gate:
             os.close(each)
         return False
 
+    def orders(self) -> "list[tuple[list[str], list[int]]]":
+        while self.forks.alive and not self.forks.wait(self.channel.descriptor):
+            for pid, code in self.forks.ended():
+                self.channel.say("ended", pid=pid, code=code)
+            self.leave_if_over()
+        orders: list[tuple[list[str], list[int]]] = self.channel.receive(block=True)
+        return orders
+
     def take(self, words: "list[str]", descriptors: "list[int]") -> None:
         for word in words:
             key, _, value = word.partition("=")
@@ -144,8 +138,8 @@ class Gate:
         began = time.time()
         self.warming = self.ours("warm.py")["Warming"](self.wires, Shut, self.has_new_children)
         known = len(sys.modules)
-        if not any(name.partition(".")[0] in PATCHING for name in names):
-            self.warming.all(names)
+        if not self.wires.lifted:
+            self.warming.all([name for name in names if not self.finder.patching(name)])
         skipped, self.warming = self.warming.skipped, None
         self.loaded.look()
         if self.judge():
@@ -160,12 +154,12 @@ class Gate:
     # Is it fit for use
 
     def judge(self) -> bool:
-        patching = [name for name in PATCHING if name in sys.modules]
+        patching = next(filter(self.finder.patching, list(sys.modules)), "")
         if patching:
-            why = f"{patching[0]} is in it, which has to be loaded in its own order"
+            why = f"{patching} is in it, which has to be loaded in its own order"
             self.channel.say("unsafe", use="never", why=why)
             return False
-        why = self.forkable["why_not"](self.pid, self.channel.descriptor)
+        why = "" if self.forks.bell else self.forkable["why_not"](self.pid, self.channel.descriptor)
         if why:
             self.channel.say("unsafe", use="once", why=why)
         return True
@@ -181,9 +175,8 @@ class Gate:
                 stream.flush()
             except Exception:  # Of the program's own making, or none at all.
                 continue
-        signals: Any = __import__("_signal")
-        if self.on_child_ended is None:
-            self.on_child_ended = signals.signal(signals.SIGCHLD, self.reap) or signals.SIG_DFL
+        self.wires.lift()
+        self.forks.expect()
         self.over = True
         try:
             pid = os.fork()
@@ -197,17 +190,15 @@ class Gate:
         for each in descriptors:
             os.close(each)
         if pid > 0:
-            self.forks.add(pid)
+            self.forks.alive.add(pid)
             self.channel.say("forked", pid=pid)
-            self.reap()
         return False
 
     def become(self, words: "list[str]", descriptors: "list[int]") -> None:
         """In the fork: what a process that was just started has of its own."""
         if sys.platform == "win32":
             return
-        self.give_back_signal()
-        self.forks = set()
+        self.forks.forget()
         os.setsid()
         channel, output = descriptors[:2]
         os.dup2(output, 1)
@@ -227,7 +218,7 @@ class Gate:
         self.greet(self.channel)
 
     def has_new_children(self) -> bool:
-        return not self.forks and bool(self.forkable["has_children"]())
+        return not self.forks.alive and bool(self.forkable["has_children"]())
 
     def freeze(self) -> None:
         """So that the collector does not write to pages that all forks share."""
@@ -239,34 +230,14 @@ class Gate:
             gc.freeze()
 
     def thaw(self) -> None:
-        self.give_back_signal()
+        self.forks.forget()
         if self.frozen:
             import gc
 
             gc.unfreeze()
 
-    def give_back_signal(self) -> None:
-        if sys.platform != "win32" and self.on_child_ended is not None:
-            signals: Any = __import__("_signal")
-            signals.signal(signals.SIGCHLD, self.on_child_ended)
-            self.on_child_ended = None
-
-    def reap(self, *_: object) -> None:
-        if sys.platform == "win32":
-            return
-        for pid in list(self.forks):
-            try:
-                ended, status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended, status = pid, 256
-            if ended and pid in self.forks:
-                self.forks.discard(pid)
-                code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-                self.channel.say("ended", pid=pid, code=code)
-        self.leave_if_over()
-
     def leave_if_over(self) -> None:
-        if self.quitting and not self.forks:
+        if self.quitting and not self.forks.alive:
             os._exit(0)
 
 

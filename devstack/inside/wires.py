@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Wire:
+    """In place of a built-in function: like one it does not become a method where a class has it for an attribute."""
+
+    def __init__(self, trip: "Callable[[Any], object]", real: "Callable[..., Any]") -> None:
+        self.trip, self.real = trip, real
+
+    def __call__(self, file: "Any", *words: "Any", **named: "Any") -> "Any":
+        self.trip(file)
+        return self.real(file, *words, **named)
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self.real, name)
+
+
 class Wires:
     """Laid at once; `lift()` takes them away. `finder.reach(place)` waits at the gate, or raises while the spare is being warmed."""
 
@@ -64,7 +78,9 @@ class Wires:
         setattr(owner, name, new)
 
     def lift(self) -> None:
-        """Also from the modules that have taken one of ours for the function of that name (`from io import open`)."""
+        """Once. Also from the modules that have taken one of ours for the function of that name (`from io import open`)."""
+        if self.lifted:
+            return
         belongs = {id(new): old for _, _, old, new in self.laid if old is not None}
         for owner, name, old, new in reversed(self.laid):
             if vars(owner).get(name) is not new:  # Somebody has wrapped it.
@@ -79,24 +95,18 @@ class Wires:
             for name, value in list(names.items()):
                 if id(value) in belongs:
                     names[name] = belongs[id(value)]
+                elif type(value) is type:
+                    for key, kept in list(vars(value).items()):
+                        if id(kept) in belongs:
+                            setattr(value, key, belongs[id(kept)])
 
     # Files
 
     def lay_on_files(self) -> None:
-        real_open, real_open_code = builtins.open, io.open_code
-
-        def open(file: "Any", *words: "Any", **named: "Any") -> "Any":
-            self.before_reading(file)
-            return real_open(file, *words, **named)
-
-        def open_code(path: "Any") -> "Any":
-            self.before_reading(path)
-            return real_open_code(path)
-
-        for owner in (builtins, io, sys.modules["_io"]):
-            self.put(owner, "open", open)
-        for owner in (io, sys.modules["_io"]):
-            self.put(owner, "open_code", open_code)
+        for name, owners in (("open", (builtins, io)), ("open_code", (io,))):
+            wire = Wire(self.before_reading, getattr(io, name))
+            for owner in (*owners, sys.modules["_io"]):
+                self.put(owner, name, wire)
         loader: Any = sys.modules["_frozen_importlib_external"].SourceLoader
         real_get_code = loader.get_code
 
@@ -111,6 +121,8 @@ class Wires:
         self.put(loader, "get_code", get_code)
 
     def before_reading(self, path: "Any") -> bool:
+        if self.lifted:
+            return False
         try:
             file = os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else ""
             ours = bool(file) and self.finder.is_project(file)

@@ -126,13 +126,16 @@ def test_a_configuration_file_that_is_loaded_by_its_path_is_new_too(place: Path)
         assert run.message("imported")["files"] == [str(place / "shop.py")]
 
 
-def test_a_library_that_patches_others_is_never_used_and_nothing_is_warmed_beside_one(place: Path) -> None:
+def test_a_library_that_patches_others_is_neither_used_nor_warmed(place: Path) -> None:
     library(place, first="import gevent", gevent="")
     with spares.waiting(place, *START) as spare:
         assert spare.message("unsafe")["use"] == "never"
-    library(place, gevent="")
+    asks = "try:\n    import gevent\nexcept ImportError:\n    pass"
+    library(place, gevent="", asks=asks)
     with spares.waiting(place, *START) as spare:
-        assert spare.warm("json", "gevent.monkey")["modules"] == 0
+        told = spare.warm("json", "gevent", "gevent.monkey", "asks", "decimal")
+        assert told["skipped"] == ["asks"]
+        assert told["reasons"] == ["it imports gevent, which has to be loaded in its own order"]
         assert spare.use == "fork"
 
 
@@ -304,7 +307,7 @@ def test_a_fork_gets_its_own_listeners_and_the_spare_keeps_none(place: Path) -> 
         run = spare.fork("listen=1", [one.fileno()])
         until(lambda: run.output() and without.output())
         assert int(run.output()) == int(without.output()) + 1
-        assert len(os.listdir(f"/proc/{spare.pid}/fd")) == before
+        assert len(os.listdir(f"/proc/{spare.pid}/fd")) == before + 2  # It hears of their ends by those.
 
 
 def test_after_quit_it_stays_until_its_last_fork_has_ended(place: Path) -> None:
@@ -359,6 +362,23 @@ def test_orders_that_are_none_change_nothing(place: Path, order: str) -> None:
     with spares.waiting(place, "script", "manage.py") as spare:
         spare.order(order)
         assert spare.code_of(spare.fork()) == 0
+
+
+def test_what_is_warmed_after_a_fork_would_come_too_late(place: Path) -> None:
+    """The wires are lifted then; it does no harm to ask."""
+    with spares.waiting(place, "script", "manage.py") as spare:
+        assert spare.code_of(spare.fork()) == 0
+        assert spare.warm("decimal")["modules"] == 0
+        assert spare.use == "fork"
+        assert spare.code_of(spare.fork()) == 0
+
+
+def test_no_end_is_missed_however_many_come_at_once(place: Path) -> None:
+    (place / "manage.py").write_text("")
+    with spares.waiting(place, "script", "manage.py") as spare:
+        runs = [spare.fork() for _ in range(40)]
+        assert {spare.code_of(run) for run in runs} == {0}
+        assert len(spare.said("ended")) == 40
 
 
 def test_it_is_not_let_go_while_forks_of_it_live(place: Path) -> None:
