@@ -240,6 +240,8 @@ def as_json(value: object) -> str:
         return "{" + ",".join(as_json(str(key)) + ":" + as_json(item) for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple, set, frozenset)):
         return "[" + ",".join(map(as_json, value)) + "]"
+    if type(value) is str and value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return '"' + value + '"'  # Nearly all of them.
     plain = (c if c >= " " and c not in '"\\' else f"\\u{ord(c):04x}" for c in str(value))
     return '"' + "".join(plain) + '"'
 

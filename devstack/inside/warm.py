@@ -48,6 +48,8 @@ class Warming:
         self.bad: dict[str, str] = {}
         """Those that must not be imported, each with a sentence."""
         self.tried: set[str] = set()
+        self.absent: set[str] = set()
+        """Those that need what is not installed. They needed it in the last run, too, where somebody caught that."""
         self.wires.after_import("django.conf", self.guard_settings)
         self.state = self.look([])
 
@@ -58,6 +60,8 @@ class Warming:
                 self.skipped[name] = f"{parent} cannot be imported yet"
             elif name in self.bad:
                 self.skipped[name] = self.bad[name]
+            elif parent in self.absent:
+                self.absent.add(name)
             elif (
                 name not in sys.modules and name not in self.tried
             ):  # It cannot be imported here, and somebody has caught that.
@@ -73,7 +77,10 @@ class Warming:
         except self.shut:
             pass
         except BaseException as error:
-            why = f"{type(error).__name__}: {error}"
+            if isinstance(error, ImportError) and "partially initialized" not in str(error):
+                self.absent.add(name)
+            else:
+                why = f"{type(error).__name__}: {error}"
         self.running = []
         self.state = self.look([])
         return self.touched or why
