@@ -2,7 +2,6 @@
 
 `boot` runs this file when the program has imported `socket` (or gevent's). `bind` and `listen` of that class are wrapped. The sockets of a
 program that listens at a port it names are lent to the supervisor, and what an older run lent stands in for a `bind` to the same address.
-`shutdown` is wrapped too: Twisted calls it on a listening socket, which would end it for all that have it.
 
 Rule 1: only TCP, only ports that the program names, only its main process. All else is as without us: it says no `listening`, and then a
         reload stops the old run before it starts the new one.
@@ -50,7 +49,7 @@ def attach(channel: "Any", module: "Any") -> None:
 
 
 def wrap(listening: "Listening", kind: "Any") -> None:
-    plain_bind, plain_listen, plain_shutdown = kind.bind, kind.listen, kind.shutdown
+    plain_bind, plain_listen = kind.bind, kind.listen
 
     def bind(self: "Any", address: "Any") -> "Any":
         try:
@@ -67,16 +66,9 @@ def wrap(listening: "Listening", kind: "Any") -> None:
             return done
         return done
 
-    def shutdown(self: "Any", how: "Any") -> "Any":
-        try:
-            spared = listening.has_lent(self)
-        except Exception:
-            spared = False
-        return None if spared else plain_shutdown(self, how)
-
-    for ours, plain in ((bind, plain_bind), (listen, plain_listen), (shutdown, plain_shutdown)):
+    for ours, plain in ((bind, plain_bind), (listen, plain_listen)):
         ours.__doc__, ours.__qualname__, ours.__module__ = plain.__doc__, plain.__qualname__, kind.__module__
-    kind.bind, kind.listen, kind.shutdown = bind, listen, shutdown
+    kind.bind, kind.listen = bind, listen
 
 
 class Listening:
@@ -101,14 +93,15 @@ class Listening:
         if not self.ours() or not is_tcp(sock) or not address[1]:
             return False
         self.asked.add(address[1])
+        if not self.channel.listeners:
+            return False
+        place = resolved(sock, address)
         for descriptor in self.channel.listeners:
             other = _socket.socket(fileno=descriptor)
             try:
-                same = is_tcp(other) and other.family == sock.family and other.proto in (0, sock.proto or 6)
-                if same and other.getsockname()[:2] == resolved(sock, address) and dual(other) == dual(sock):
+                same = is_tcp(other) and other.family == sock.family and other.getsockname()[:2] == place
+                if same and dual(other, place[0]) == dual(sock, place[0]):
                     take_place(sock, other)
-                    self.channel.listeners.remove(descriptor)
-                    other.close()
                     self.lend(sock)  # Now: gunicorn does not call `listen` for a socket that does.
                     return True
             finally:
@@ -122,9 +115,17 @@ class Listening:
         if not self.knows(sock):
             return
         self.lend(sock)
+        self.forget(os.fstat(sock.fileno()).st_ino)
         loop = running_loop()
         if loop is not None and in_main_thread():
             self.serve(loop, sock, lambda: loop.remove_reader(sock.fileno()))
+
+    def forget(self, inode: int) -> None:
+        """Now, and not in `bind`: a program may first try whether it can bind, with a socket that it throws away."""
+        for descriptor in list(self.channel.listeners) if self.ours() else ():
+            if os.fstat(descriptor).st_ino == inode:
+                self.channel.listeners.remove(descriptor)
+                os.close(descriptor)
 
     def knows(self, sock: "Any") -> bool:
         return is_tcp(sock) and sock.getsockname()[1] in self.asked
@@ -205,11 +206,11 @@ def resolved(sock: "Any", address: "Any") -> "tuple[str, int]":
     return str(host), int(port)
 
 
-def dual(sock: "Any") -> bool:
-    """Whether an IPv6 socket takes IPv4 too, which cannot be changed any more."""
+def dual(sock: "Any", host: str) -> bool:
+    """Whether an IPv6 socket at all addresses takes IPv4 too, which cannot be changed any more. At one address the system says no."""
     import _socket
 
-    if sock.family != _socket.AF_INET6:
+    if sock.family != _socket.AF_INET6 or host != "::":
         return False
     return not sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY)
 

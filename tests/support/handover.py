@@ -71,6 +71,17 @@ class Run:
     def output(self) -> str:
         return self._output.read_text(errors="replace")
 
+    def says(self, text: str) -> None:
+        """Until that is in its output."""
+        deadline = time.monotonic() + WITHIN
+        while text not in self.output():
+            assert time.monotonic() < deadline, f"no {text!r}; output:\n{self.output()}"
+            time.sleep(0.01)
+
+    def hang_up(self) -> None:
+        """As if the supervisor were gone."""
+        self._line.shutdown(socket.SHUT_RDWR)
+
     def message(self, kind: str) -> dict[str, object]:
         with self._news:
             self._news.wait_for(lambda: kind in self.beacon or self.ended, WITHIN)
