@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from devstack.errors import DevstackError
 from devstack.host import Tree
 from devstack.host.guard import Guard
 
@@ -25,7 +26,9 @@ assert sys.platform != "win32"
 
 CHUNK, MOST_DESCRIPTORS = 64 * 1024, 16
 FILES, FILES_EACH = 128, 8
-"""Open files that we need, and for each process: its pipe, its channel, its pidfd, the same for its spare."""
+"""Open files that we need, and for each process: its pipe, its channel, its pidfd, its log file, the same for its spare."""
+LEAST, LEAST_EACH = 24, 4
+"""With fewer than that, we could not even say what is wrong."""
 _files: list[int] = []
 """The limit that the children get, when ours had to be another one."""
 LEAVE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -163,7 +166,7 @@ def prepare(processes: int) -> None:
 def _make_room(processes: int) -> None:
     """More open files than usual, when so many processes need them. `argv` gives the children back what they would have had.
 
-    (Some programs close every number that they might have open.)
+    (Some programs close every number that they might have open.) DevstackError when there is no such room.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES + processes * FILES_EACH
@@ -172,7 +175,15 @@ def _make_room(processes: int) -> None:
     with contextlib.suppress(OSError, ValueError):
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        _files.append(soft)
+        if most != soft:
+            _files.append(soft)
+        soft = most
+    if soft < (least := LEAST + processes * LEAST_EACH):
+        raise DevstackError(
+            f"too few files may be open here: {soft}",
+            why=f"{processes} process{'es' * (processes != 1)} and devstack need {least} at least",
+            fix="raise the limit (ulimit -Hn shows the most), or start fewer: devstack up NAME …",
+        )
 
 
 def _number(name: str) -> int:

@@ -1,0 +1,340 @@
+"""What may go wrong around devstack, one thing at a time, with children that do not make it easy: nothing is left, nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from devstack.host import orphans, posix
+from tests.support.faults import BOUND, KINDS, children, harm, nasty, nothing_is_left, running
+from tests.support.redis_server import any_server, eventually, free_port
+from tests.support.stage import gone
+from tests.support.up import MARK, Up, marked
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
+
+pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals are POSIX")
+BOMB = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(7):
+    if os.fork() == 0 and os.getpid() % 2:
+        os.setsid()
+os.write(1, b"bang\\n")
+while True:
+    signal.pause()
+"""
+PYTHON = shlex.quote(sys.executable)
+
+
+# ---- stopped and continued
+
+
+def test_a_stopped_devstack_does_what_it_was_told_once_it_goes_on(tmp_path: Path) -> None:
+    with running(nasty(tmp_path)) as up:
+        up.process.send_signal(signal.SIGSTOP)
+        up.process.send_signal(signal.SIGTERM)
+        up.process.send_signal(signal.SIGCONT)
+        assert up.ends(BOUND) == 143
+
+
+def test_a_stopped_devstack_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    with running(nasty(tmp_path)) as up:
+        up.process.send_signal(signal.SIGSTOP)
+        up.process.kill()
+        up.ends(BOUND)
+
+
+def test_stopped_children_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    with running(nasty(tmp_path)) as up:
+        for pid in children(up):
+            os.kill(pid, signal.SIGSTOP)
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+
+
+def test_stopped_children_of_a_killed_devstack_are_ended(tmp_path: Path) -> None:
+    with running(nasty(tmp_path)) as up:
+        for pid in children(up):
+            os.kill(pid, signal.SIGSTOP)
+        up.process.kill()
+        up.ends(BOUND)
+
+
+def test_ctrl_z_and_fg_are_those_of_any_program(tmp_path: Path) -> None:
+    project, state = nasty(tmp_path), tmp_path / "state"
+    mark = "ctrl-z-" + os.urandom(8).hex()
+    env = {**os.environ, MARK: mark, "DEVSTACK_STATE_DIR": str(state), "PS1": "sh> ", "TERM": "dumb"}
+    shell = pexpect.spawn(
+        "/bin/bash", ["--norc", "--noprofile", "-i"], cwd=str(project), env=env, timeout=20, encoding="utf-8"
+    )
+    try:
+        shell.sendline(f"{PYTHON} -m devstack up --no-color --no-watch")
+        for _ in range(KINDS):
+            shell.expect(r"\| up\r?\n")
+        shell.sendcontrol("z")
+        shell.expect("Stopped")
+        shell.sendline("fg")
+        shell.expect("devstack up")
+        shell.sendintr()
+        shell.expect("SIGINT: stopping")
+        shell.expect("sh> ", timeout=BOUND)
+        shell.sendline("echo code $?")
+        shell.expect(r"code (\d+)")
+        assert shell.match[1] == "130"
+        eventually(lambda: marked(mark) == [shell.pid], "processes are left")
+    finally:
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+        shell.close(force=True)
+
+
+# ---- the first moments
+
+
+def test_term_in_the_first_moments_leaves_nothing(tmp_path: Path) -> None:
+    dice = random.Random(4)
+
+    def once(n: int, after: float) -> str:
+        directory = tmp_path / str(n)
+        directory.mkdir()
+        with Up(nasty(directory), "up", "--no-watch", state=directory / "state") as up:
+            time.sleep(after)
+            up.process.terminate()
+            try:
+                code = up.ends(BOUND)
+                nothing_is_left(up)
+            except AssertionError as error:
+                return f"TERM after {after * 1000:.0f} ms: {error}"
+            return "" if code in (143, -15) else f"TERM after {after * 1000:.0f} ms: code {code}:\n{up.text}"
+
+    # devstack itself needs some 150 ms until its first child; the later ones of these meet it while it spawns.
+    moments = [dice.uniform(0, 0.15) for _ in range(20)] + [dice.uniform(0.15, 0.6) for _ in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(once, range(len(moments)), moments))
+    assert [each for each in found if each] == []
+
+
+def test_two_ups_that_race_are_one(tmp_path: Path) -> None:
+    project, state = nasty(tmp_path), tmp_path / "state"
+    with Up(project, "up", state=state) as one, Up(project, "up", state=state) as other:
+        eventually(
+            lambda: None not in (one.process.poll(), other.process.poll()) or "up\n" in one.text + other.text, "up"
+        )
+        loser, winner = (one, other) if "already runs here" in one.text else (other, one)
+        assert loser.ends() == 2
+        assert "devstack already runs here" in loser.text
+        winner.until("up$", KINDS)
+        assert loser.left() == []
+        winner.process.terminate()
+        assert winner.ends(BOUND) == 143
+        nothing_is_left(winner)
+
+
+# ---- output
+
+
+def test_a_reader_that_goes_after_one_line_ends_everything(tmp_path: Path) -> None:
+    project = nasty(tmp_path, "chatty: while :; do echo on and on; sleep 0.05; done")
+    mark = os.urandom(8).hex()
+    env = {**os.environ, MARK: mark, "DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    line = f"{PYTHON} -m devstack up --no-watch | head -1"
+    try:
+        subprocess.run(["/bin/sh", "-c", line], cwd=project, env=env, capture_output=True, timeout=BOUND)
+        eventually(lambda: not marked(mark), "processes are left")
+    finally:
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_output_that_nobody_reads_holds_up_no_end(tmp_path: Path, number: signal.Signals) -> None:
+    project = nasty(tmp_path, f"flood: {PYTHON} -c \"while True: print('x' * 99)\"")
+    mark = os.urandom(8).hex()
+    env = {**os.environ, MARK: mark, "DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    words = [sys.executable, "-m", "devstack", "up", "--no-watch"]
+    up = subprocess.Popen(words, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert up.stdout
+    try:
+        eventually(lambda: len(marked(mark)) > KINDS + 3, "stack")
+        eventually(lambda: _blocked(mark), "flood that is held up")
+        up.send_signal(number)
+        assert up.wait(BOUND) == (143 if number == signal.SIGTERM else -9)
+        eventually(lambda: not marked(mark), "processes are left")
+    finally:
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+        up.wait()
+        up.stdout.close()
+
+
+def _blocked(mark: str) -> bool:
+    """Whether the one that floods waits to write."""
+    for pid in marked(mark):
+        try:
+            if b"print('x'" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return "pipe" in Path(f"/proc/{pid}/wchan").read_text() or Path(
+                    f"/proc/{pid}/syscall"
+                ).read_text().startswith("1 ")
+        except OSError:
+            continue
+    return False
+
+
+def test_a_full_disk_costs_the_log_files_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with running(nasty(tmp_path), state=state) as up:
+        up.process.terminate()
+        up.ends(BOUND)
+    logs = list(state.rglob("*.log"))
+    assert {"devstack.log", "shell.1.log"} <= {each.name for each in logs}
+    for each in logs:
+        each.unlink()
+        each.symlink_to("/dev/full")
+    with running(tmp_path, state=state) as up:
+        up.until("shell.1 is not logged any more: .*: No space left on device")
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+
+
+# ---- what cannot be had
+
+
+def test_too_few_open_files_are_found_before_anything_starts(tmp_path: Path) -> None:
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (24, 24))
+    with Up(nasty(tmp_path), "up", "--no-color", before=limit) as up:
+        assert up.ends(BOUND) == 2
+        assert "too few files may be open here: 24" in up.text
+        assert up.left() == []
+
+
+def test_with_just_enough_open_files_everything_works(tmp_path: Path) -> None:
+    few = posix.LEAST + KINDS * posix.LEAST_EACH
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (few, few))
+    with Up(nasty(tmp_path), "up", "--no-color", "--no-watch", before=limit) as up:
+        up.until("up$", KINDS)
+        assert "Traceback" not in up.text
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+        nothing_is_left(up)
+
+
+def test_what_cannot_be_started_is_named_and_the_rest_runs(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("not a program")
+    (tmp_path / "text").write_bytes(b"\x7fELF, or so it says")
+    (tmp_path / "text").chmod(0o755)
+    more = ("missing: no-such-program", "forbidden: ./plain", "broken: ./text", f"long: /bin/true {'x' * 200_000}")
+    with running(nasty(tmp_path, *more)) as up:
+        up.until("no-such-program: command not found")
+        up.until("./plain: not an executable file")
+        up.until("text could not be started: Exec format error")
+        up.until("could not be started: Argument list too long")
+        assert "Traceback" not in up.text
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+
+
+def test_redis_that_is_killed_comes_back(tmp_path: Path) -> None:
+    port = free_port()
+    server = f"redis: {any_server()} --port {port} --bind 127.0.0.1 --save '' --dir {tmp_path}"
+    with running(nasty(tmp_path, server)) as up:
+        up.until("redis.1 is ready")
+        with Redis(port=port) as client:
+            os.kill(client.info("server")["process_id"], signal.SIGKILL)
+        up.until("redis.1 is ready", 2)
+        with Redis(port=port) as client:
+            again = client.info("server")["process_id"]
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+        # It writes its title over its environment, so that no marker is seen.
+        assert gone(again)
+
+
+# ---- identity, time, number
+
+
+def test_an_orphan_is_one_whose_devstack_was_born_when_it_says(tmp_path: Path) -> None:
+    """The pid of a dead devstack is somebody else's by now: the time of birth tells."""
+    born = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    for birth, found in ((born, False), (str(int(born) - 1), True)):
+        run = f"{os.getpid()}-{birth}-{os.urandom(6).hex()}"
+        process = subprocess.Popen(["sleep", "1000"], env={**os.environ, orphans.MARKER: run})
+        try:
+            eventually(lambda pid=process.pid: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes(), "sleep")
+            assert [each.pid for each in orphans.find(run)] == [process.pid] * found
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_bomb_that_has_gone_off_is_cleared(tmp_path: Path) -> None:
+    """A hundred processes of one child, a half of them in sessions of their own, all deaf to TERM."""
+    (tmp_path / "bomb.py").write_text(BOMB)
+    with running(nasty(tmp_path, f"bomb: {PYTHON} -S bomb.py")) as up:
+        up.until("bang$", 128)
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(1000, marks=pytest.mark.soak)])
+def test_a_great_many_processes_start_and_end(tmp_path: Path, count: int) -> None:
+    (tmp_path / "Procfile").write_text("many: echo up; exec sleep 1000\n")
+    with Up(tmp_path, "up", "-m", f"many={count}", "--no-color", "--no-watch") as up:
+        up.until("up$", count, within=120)
+        up.process.terminate()
+        assert up.ends(60) == 143
+        nothing_is_left(up)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(10))
+def test_a_random_schedule_of_signals_leaves_nothing(tmp_path: Path, block: int) -> None:
+    """20 of them a block. What two dead guardians leave is found by the next `up`."""
+
+    def once(seed: int) -> str:
+        dice = random.Random(seed)
+        directory = tmp_path / str(seed)
+        directory.mkdir()
+        state = directory / "state"
+        with Up(nasty(directory), "up", "--no-watch", "--no-color", state=state) as up:
+            time.sleep(dice.uniform(0.1, 1.2))
+            for _ in range(dice.randint(1, 8)):
+                harm(up, dice)
+                time.sleep(dice.uniform(0, 0.2))
+            if up.process.poll() is None:
+                up.process.send_signal(signal.SIGCONT)
+                up.process.send_signal(dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGKILL]))
+            for pid in up.left():  # a guardian that somebody stopped goes on one day
+                if pid not in children(up):
+                    os.kill(pid, signal.SIGCONT)
+            try:
+                up.ends(2 * BOUND)
+                try:
+                    nothing_is_left(up)
+                except AssertionError:
+                    # Nobody is there who could: only then may the next one have to do it.
+                    assert set(up.left()) == set(children(up)), f"a guardian has not ended: {up.left()}"
+                    with Up(directory, "up", "--no-watch", "--no-color", state=state) as again:
+                        again.until("ended what an earlier devstack up left behind")
+                        nothing_is_left(up)
+                        again.process.terminate()
+                        again.ends(BOUND)
+            except AssertionError as error:
+                return f"schedule {seed}: {error}\n{up.text}"
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(once, range(block * 20, block * 20 + 20)))
+    assert [each for each in found if each] == []
