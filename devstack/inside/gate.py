@@ -5,7 +5,7 @@ the first project module or script is read, before any other file of the project
 
 Orders (answer: fields):
   (on arrival: gate: pid, before: what it was about to read or do)
-  warm NAME … (warmed: modules, skipped, reasons, seconds): import what the last run has imported besides its project, in that order.
+  warm NAME … (warmed: modules, skipped, reasons, seconds), once: import what the last run has imported besides its project, in order.
     `skipped` are modules that must not be imported before the project's code (see `warm.py`), `reasons` a sentence for each of them. A
     spare that had to skip one is not clean; the next one is made without it.
   check (checked: changed): whether the files that it was made from are still the same; `changed` is one that is not, or empty.
@@ -57,7 +57,7 @@ class Gate:
         self.channel, self.finder, self.greet, self.ours = channel, finder, greet, ours
         self.pid = os.getpid()
         self.warming: Any = None
-        self.quitting = self.frozen = self.over = False
+        self.quitting = self.frozen = self.over = self.forkable_now = False
         self.waiting = 0
         """The thread that waits."""
         self.one_at_a_time = _thread.allocate_lock()
@@ -125,6 +125,7 @@ class Gate:
         return orders
 
     def take(self, words: "list[str]", descriptors: "list[int]") -> None:
+        self.finder.untold["modules"].clear()  # Whoever had them warmed knows them.
         for word in words:
             key, _, value = word.partition("=")
             if key == "node":
@@ -143,6 +144,9 @@ class Gate:
         skipped, self.warming = self.warming.skipped, None
         self.loaded.look()
         if self.judge():
+            if self.forkable_now:  # The next save must not wait for these two. Nobody else runs here who might trip.
+                self.wires.lift()
+                self.freeze()
             self.channel.say(
                 "warmed",
                 modules=len(sys.modules) - known,
@@ -160,6 +164,7 @@ class Gate:
             self.channel.say("unsafe", use="never", why=why)
             return False
         why = "" if self.forks.bell else self.forkable["why_not"](self.pid, self.channel.descriptor)
+        self.forkable_now = not why
         if why:
             self.channel.say("unsafe", use="once", why=why)
         return True
