@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 ECHOES = 4
 """Echoes in a row that put a file to the test."""
-CALM, LONG_CALM = 2.0, 10.0
+CALM, LONG_CALM = 2.0, 5.0
 CLEARED = 60.0
 """Seconds for which one that has passed the test is not tested again, and for which the last step of the test is open."""
 

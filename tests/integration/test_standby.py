@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -320,7 +321,7 @@ async def test_who_does_not_want_a_spare_has_none(project: Path, change: dict[st
 
 @played
 async def test_what_stands_before_a_program_is_not_run_once_more(project: Path) -> None:
-    command = f"echo once >> done && exec {sys.executable} {BOOT} script manage.py"
+    command = f"echo once >> done && exec {shlex.quote(sys.executable)} {shlex.quote(str(BOOT))} script manage.py"
     async with scene(project, SERVES, argv=(command,), shell=True) as it:
         for _ in range(2):
             run = await it.start()
