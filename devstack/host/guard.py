@@ -21,6 +21,7 @@ class Guard:
     """`started` and `gone` for each process; `close` once nothing should be left: it ends what left its process group."""
 
     def __init__(self, run: str) -> None:
+        self._run = run
         # -I -S: nothing of the user's environment, no site-packages: it is there after some 10 ms.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(PROGRAM), run],
@@ -42,6 +43,11 @@ class Guard:
         """End what is still there, and the guardian with it."""
         with contextlib.suppress(subprocess.TimeoutExpired, OSError):
             await asyncio.to_thread(self._process.communicate, None, END_WITHIN)
+        if self._process.poll() != 0 and sys.platform != "win32":
+            # Somebody has killed it, and perhaps its twin: then nobody has ended what left its process group.
+            from devstack.host import guardian
+
+            await asyncio.to_thread(guardian.end, self._run, {})
 
     def _say(self, line: str) -> None:
         assert self._process.stdin

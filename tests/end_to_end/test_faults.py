@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +100,18 @@ def test_ctrl_z_and_fg_are_those_of_any_program(tmp_path: Path) -> None:
         for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)
         shell.close(force=True)
+
+
+# ---- the guardians
+
+
+def test_an_end_without_guardians_leaves_nothing_either(tmp_path: Path) -> None:
+    """Nobody but devstack itself is left to look for those that have left their group."""
+    with running(nasty(tmp_path)) as up:
+        for pid in set(up.left()) - set(children(up)):
+            os.kill(pid, signal.SIGKILL)
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
 
 
 # ---- the first moments
@@ -316,8 +329,8 @@ def test_a_random_schedule_of_signals_leaves_nothing(tmp_path: Path, block: int)
             if up.process.poll() is None:
                 up.process.send_signal(signal.SIGCONT)
                 up.process.send_signal(dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGKILL]))
-            for pid in up.left():  # a guardian that somebody stopped goes on one day
-                if pid not in children(up):
+            for pid in set(up.left()) - set(children(up)):  # a guardian that somebody stopped goes on one day
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
             try:
                 up.ends(2 * BOUND)
