@@ -64,9 +64,8 @@ def daphne(listening: "Any", module: "Any") -> None:
     def listen_success(self: "Any", port: "Any") -> None:
         success(self, port)
         try:
-            port._shouldShutdown = (
-                False  # Twisted's word for sockets that others have too: `shutdown` would end it for them.
-            )
+            # Twisted's word for a socket that others have too, and for which `shutdown` would end it.
+            port._shouldShutdown = False
             loop = module.reactor._asyncioEventloop
             if listening.knows(port.socket):
                 listening.serve(loop, port.socket, port.stopReading, lambda: finish(loop, self))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import http.client
 import importlib.util
+import os
 import re
 import signal
 import socket
@@ -230,6 +231,19 @@ def test_a_request_under_way_is_answered_by_the_code_that_took_it(place: Path, l
 
 
 @pytest.mark.parametrize("line", SERVERS)
+def test_the_old_code_leaves_also_if_nobody_asks_for_anything_any_more(place: Path, line: str) -> None:
+    with begin(place, line) as succession:
+        succession.runs[0].message("listening")
+        old = succession.next()
+        # Both are awake for each of them, and one is too late to accept it.
+        assert {get(succession.url + "/") for _ in range(20)} == {"1"}
+        assert not any(map(os.get_blocking, old.listeners))
+        old.leave()
+        old.gone()
+        assert get(succession.url + "/") == "1"
+
+
+@pytest.mark.parametrize("line", SERVERS)
 def test_code_that_cannot_be_imported_replaces_nothing(place: Path, line: str) -> None:
     with begin(place, line) as succession:
         old = succession.runs[0]
@@ -433,8 +447,9 @@ def test_the_end_of_a_new_daphne_is_not_the_end_of_the_socket(place: Path) -> No
     with begin(place, "module daphne -p PORT app:asgi") as succession:
         old = succession.runs[0]
         old.message("listening")
+        save(place, 2)
         new = succession.start()
-        new.message("listening")
+        until_answered(succession.url, "2")
         new.process.send_signal(signal.SIGTERM)
         new.gone()
         assert get(succession.url + "/") == "1"
