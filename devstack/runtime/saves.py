@@ -31,7 +31,7 @@ from devstack.runtime.users import Use, Users, relative, shown
 JUST_STARTED = 2.0
 """Seconds after its start in which what a process without a probe changes is laid to its start."""
 JUST_READY = 0.03
-"""The same for one that tells when it is ready, since then: what it wrote before is seen by then; who saves as soon as it answers is later."""
+"""The same for one that tells when it is ready, since then. Who saves as soon as it answers comes later."""
 LONG_START = 30.0
 """The same while it is not ready yet."""
 OURS = "{}.{}.".format(*sys.version_info)
