@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import random
+import re
 import resource
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,9 +23,10 @@ import pytest
 from redis import Redis
 
 from devstack.host import orphans, posix
+from devstack.runtime.output import Look
 from tests.support.faults import BOUND, KINDS, children, harm, nasty, nothing_is_left, running
 from tests.support.redis_server import any_server, eventually, free_port
-from tests.support.stage import gone
+from tests.support.stage import Stage, child, gone
 from tests.support.up import MARK, Up, marked
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
@@ -259,6 +264,26 @@ def test_what_cannot_be_started_is_named_and_the_rest_runs(tmp_path: Path) -> No
         assert up.ends(BOUND) == 143
 
 
+def test_a_spawn_for_which_there_is_no_process_free_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only another user than root has such a limit, so the system's answer is imitated."""
+    real, answers = posix.argv, iter([BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")])
+
+    def argv(words: Sequence[str], shell: bool, env: Mapping[str, str], cwd: str) -> list[str]:
+        for error in answers:
+            raise error
+        return real(words, shell, env, cwd)
+
+    monkeypatch.setattr(posix, "argv", argv)
+    stage = Stage(child("web", "print('up'); import signal; signal.pause()"))
+
+    async def script(stage: Stage) -> None:
+        await stage.until("could not be started: Resource temporarily unavailable; starts again in")
+        await stage.until(r"\| up")
+        stage.supervisor.leave()
+
+    stage.play(script)
+
+
 def test_redis_that_is_killed_comes_back(tmp_path: Path) -> None:
     port = free_port()
     server = f"redis: {any_server()} --port {port} --bind 127.0.0.1 --save '' --dir {tmp_path}"
@@ -290,6 +315,27 @@ def test_an_orphan_is_one_whose_devstack_was_born_when_it_says(tmp_path: Path) -
         finally:
             process.kill()
             process.wait()
+
+
+def test_a_clock_that_jumps_changes_nothing_but_the_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forth by a day, back by a year, with each look at it."""
+    real, jumps = time.time, itertools.cycle((0, 86_400, -31_536_000))
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    stubborn = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
+    crashes = "import os, signal; print('up', flush=True)\nif os.path.exists('again'): signal.pause()\nopen('again', 'w'); exit(3)"
+    stage = Stage(
+        child("stubborn", stubborn, grace=0.5),
+        child("flaky", crashes, cwd=str(tmp_path)),
+        logs=tmp_path,
+        look=Look(colour=False, timestamps=True),
+    )
+
+    async def script(stage: Stage) -> None:
+        await stage.until(r"\| up", 3)
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert len(re.findall(rb" up$", (tmp_path / "flaky.1.log").read_bytes(), re.M)) == 2
 
 
 def test_a_bomb_that_has_gone_off_is_cleared(tmp_path: Path) -> None:
