@@ -34,11 +34,6 @@ class Loaded:
                 self.files[place] = stamp
                 if stamp[0] > self.began * 1e9:
                     self.late = place
-        for place in sys.path:
-            # A new package is a new name there; what is below is among the files.
-            stamp = stamp_of(place)
-            if stamp and os.path.isabs(place) and not self.is_projects(place):
-                self.files[place] = stamp
         self.present = self.found_now()
 
     def is_projects(self, directory: str) -> bool:
@@ -58,17 +53,17 @@ class Loaded:
 
     def found_now(self) -> "dict[str, set[str]]":
         """Which of the modules that the project did not have it has now, by directory; what was found elsewhere, too."""
-        names = {name.partition(".")[0] for name in sys.modules}
-        wanted = {os.path.abspath(each): set(names) for each in sys.path if self.is_projects(each)}
+        loaded = {name.partition(".")[0] for name in sys.modules}
+        wanted = {os.path.abspath(each): set(loaded) for each in sys.path if self.is_projects(each)}
         for stem in self.finder.untold["missing"]:
             directory, name = os.path.split(stem)
             wanted.setdefault(directory, set()).add(name)
         found = {}
         for directory, names in wanted.items():
-            try:
-                found[directory] = names.intersection(each.partition(".")[0] for each in os.listdir(directory))
-            except OSError:
-                found[directory] = set()
+            found[directory] = names.intersection(each.partition(".")[0] for each in entries(directory))
+        for directory in sys.path:  # Elsewhere a new package is enough: somebody may have looked whether it is there.
+            if not self.is_projects(directory):
+                found[directory] = {each for each in entries(directory) if is_importable(each)}
         return found
 
 
@@ -81,11 +76,20 @@ def places() -> "list[str]":
             found.append(names["__file__"])
     for directory in sys.path:
         if directory.endswith("-packages"):
-            try:
-                found += [os.path.join(directory, each) for each in os.listdir(directory) if each.endswith(".pth")]
-            except OSError:
-                continue
+            found += [os.path.join(directory, each) for each in entries(directory) if each.endswith(".pth")]
     return [each for each in found if os.path.isabs(each)]
+
+
+def entries(directory: str) -> "list[str]":
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def is_importable(name: str) -> bool:
+    """Or tells of a package that is."""
+    return name != "__pycache__" and ("." not in name or name.endswith((".py", ".so", ".pyd", ".pth", "-info")))
 
 
 def stamp_of(place: str) -> "tuple[int, int] | None":

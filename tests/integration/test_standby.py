@@ -174,7 +174,7 @@ async def test_one_that_stops_when_it_is_to_fork_costs_a_cold_start_with_its_who
         await it.until(lambda: spare.over)
 
 
-@pytest.mark.parametrize("what", ["library", "shadow", "package", "interpreter's settings"])
+@pytest.mark.parametrize("what", ["library", "shadow", "package", "replaced by a package", "path"])
 @played
 async def test_what_changed_besides_the_project_is_never_taken_from_a_spare(project: Path, what: str) -> None:
     async with scene(project, SERVES) as it:
@@ -184,24 +184,27 @@ async def test_what_changed_besides_the_project_is_never_taken_from_a_spare(proj
         if what == "shadow":
             (project / "library.py").write_text("VERSION = 22\n")
         if what == "package":
-            (project.parent / "site-packages" / "speedups").mkdir()
-            write(project.parent / "site-packages" / "library.py", "VERSION = 22\n")
-        if what == "interpreter's settings":
+            (project.parent / "site-packages" / "library-22.dist-info").mkdir()
+        if what == "replaced by a package":
             (project.parent / "site-packages" / "library.py").unlink()
             (project.parent / "site-packages" / "library").mkdir()
             (project.parent / "site-packages" / "library" / "__init__.py").write_text("VERSION = 22\n")
+        if what == "path":
+            (project.parent / "site-packages" / "more.pth").write_text("/nowhere")
         run = await it.start()
-        await run.prints("old 22")
+        await run.prints("old 1 " if what in ("package", "path") else "old 22")
         assert run.parent == os.getpid()
         assert it.said == []
         await it.until(lambda: spare.over)
 
 
 @played
-async def test_a_new_file_of_the_project_is_no_reason_to_start_cold(project: Path) -> None:
+async def test_a_new_file_of_the_project_or_beside_packages_is_no_reason_to_start_cold(project: Path) -> None:
     async with scene(project, SERVES) as it:
         spare = await ready(it)
         (project / "more.py").write_text("")
+        (project.parent / "site-packages" / "__pycache__").mkdir(exist_ok=True)
+        (project.parent / "site-packages" / "notes.txt").write_text("not a package")
         (project / "shop.py").write_text("import more\nVERSION = 'new'\n")
         run = await it.start()
         await run.prints("new 1")
