@@ -111,6 +111,22 @@ def test_everything_of_the_project_is_read_after_the_save(place: Path) -> None:
         assert (first.output(), second.output()) == (b"new\n", b"two\n")
 
 
+def test_what_was_seen_of_the_disk_before_the_gate_is_looked_at_again(place: Path) -> None:
+    """Importers remember what is in a directory until it changes, by its time, and for ever that there is none."""
+    later = place / "later"
+    first = f"import sys; sys.path.append({str(later)!r})\ntry:\n    import absent\nexcept ImportError:\n    pass"
+    library(place, first=first, last="import new, newer; print('found')")
+    with spares.waiting(place, *START) as spare:
+        before = place.stat()
+        (place / "new.py").write_text("")
+        later.mkdir()
+        (later / "newer.py").write_text("")
+        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+        run = spare.fork()
+        assert spare.code_of(run) == 0, run.output()
+        assert run.output() == b"old\nfound\n"
+
+
 def test_a_configuration_file_that_is_loaded_by_its_path_is_new_too(place: Path) -> None:
     """Its cache would have been compared with the time of saving that was looked up before the gate."""
     first = "import importlib.util as u\ns = u.spec_from_file_location('conf', 'shop.py')\nm = u.module_from_spec(s)\n"

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.skipif(
 
 TOOL = """\
 import atexit, os, signal, sys, warnings
+from io import open as kept
+class Keeps:
+    kept = open
 print("before the project")
 print("and to stderr", file=sys.stderr)
 atexit.register(lambda: print("the tool ends"))
@@ -84,12 +87,15 @@ def main():
             _frozen_importlib_external.SourceLoader.get_code.__code__.co_filename,
             [(n, k) for n, m in list(sys.modules.items()) for k, v in list(vars(m).items())
              if getattr(getattr(v, "__code__", None), "co_filename", "").endswith(("wires.py", "gate.py", "warm.py"))]],
+        "kept": [type(vars(sys.modules["__main__"]).get("kept")).__name__,
+            type(getattr(vars(sys.modules["__main__"]).get("Keeps"), "kept", None)).__name__],
         "loader": sorted(vars(__spec__.loader)), "cached": __cached__, "spec": __spec__.name,
         "no_children": attempt(os.waitpid, -1, os.WNOHANG),
         "active": multiprocessing.active_children(),
         "subprocess": subprocess.run([sys.executable, "-c", "import os; print('DEVSTACK_ROOTS' in os.environ)"],
             capture_output=True, text=True).stdout,
-        "dispositions": [line for line in reads("/proc/self/status").splitlines() if line.startswith(("SigB", "SigC", "SigI", "NoNewPrivs", "Seccomp"))],
+        "dispositions": [line for line in reads("/proc/self/status").splitlines()
+            if line.startswith(("SigB", "SigC", "SigI", "NoNewPrivs", "Seccomp"))],
         "depth": len(traceback.extract_stack()),
         "modules": list(sys.modules),
         "random": random.random(),

@@ -66,9 +66,9 @@ class Booted:
         self._line = line
         self.cwd = cwd
         self._news = threading.Condition()
+        self.ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.ended = False
 
     def _read(self) -> None:
         with self._line, self._line.makefile("rb") as lines, contextlib.suppress(OSError):

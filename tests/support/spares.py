@@ -110,8 +110,10 @@ def made(
         try:
             yield spare
         finally:
+            ended = [message["pid"] for message in spare.said("ended")]
             for run in [*spare.runs, spare]:
-                run.kill()
+                if run.pid not in ended:  # It may be another one's number by now.
+                    run.kill()
             process.wait()
             for run in [*spare.runs, spare]:
                 run.end_of_line(within=10)
