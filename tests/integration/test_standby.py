@@ -298,6 +298,35 @@ async def test_a_module_that_cannot_be_imported_early_is_left_out_of_this_and_la
 
 
 @played
+async def test_what_a_library_lacks_is_no_reason_to_make_a_spare_anew(project: Path) -> None:
+    write(project.parent / "site-packages" / "optional.py", "import not_installed\n")
+    program = "try:\n    import optional\nexcept ImportError:\n    pass\n"
+    async with scene(project, program + SERVES) as it:
+        await ready(it)
+        assert "optional" in it.standby._modules["it.1"]
+        assert not it.standby._skipped["it.1"]
+
+
+@played
+async def test_one_that_is_killed_while_it_is_prepared_is_made_again_later(project: Path) -> None:
+    slow = project.parent / "site-packages" / "slow.py"
+    write(slow, f"import os, signal\nopen({str(project.parent / 'pid')!r}, 'w').close()\nsignal.pause()\n")
+    async with scene(project, SERVES) as it:
+        run = await it.start()
+        await run.prints("old 1")
+        run.run.subject.uses.modules["slow"] = None
+        it.standby.prepare(it.process, run.run.subject)
+        await it.until((project.parent / "pid").exists)
+        assert it.spare is not None
+        os.kill(it.spare.subject.pid or 0, signal.SIGKILL)
+        await it.until(lambda: not it.standby._preparing)
+        assert it.spare is None
+        assert it.said == []
+        write(slow, "")
+        await it.ready(run)
+
+
+@played
 async def test_spares_are_not_kept_while_memory_is_short(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby, "LOOK_AT_MEMORY", 0.05)
     async with scene(project, SERVES) as it:
