@@ -21,10 +21,10 @@ Rule 1: while it waits it does nothing and costs no time. When the supervisor is
 Rule 2: it is forked only while it has one thread, no socket, pipe or file for writing open, and no memory shared: all that is for one.
 Rule 3: with a library in it that patches others (gevent, ddtrace …) it is not used: their order is their own business.
 
-What a program out of a spare can see beyond boot's list: `_socket` is loaded; what was warmed is in sys.modules before project modules
-are, and has added its warning filters before theirs. A fork also: objects that are older than it are frozen (`gc.freeze`), `gc` is loaded,
-functions given to `os.register_at_fork` in time have run, numpy's global generator was seeded anew, strings have the hashes that they
-have in other forks, and its parent is the spare, whose child it is alone to be.
+What a program out of a spare can see beyond boot's list: `_socket`, `gc` and `atexit` are loaded; what was warmed is in sys.modules before
+project modules are, and has added its warning filters and finders before theirs. A fork also: objects that are older than it are frozen
+(`gc.freeze`), what was given to `os.register_at_fork` in time has run (so `random` is seeded anew; numpy's global generator too, by us),
+strings have the hashes that they have in the spare's other forks, and its parent is the spare.
 """
 
 import _thread
