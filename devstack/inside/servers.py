@@ -4,9 +4,11 @@
 
     uvloop     binds with Python's sockets and listens with its own: what its `create_server` returns is lent
     gunicorn   its master listens before its workers load the code: they say when they have
+    gthread    drops connections that have sent nothing yet, until version 23: here it lets them
     daphne     ends all requests when it is asked to end: here it waits for them
 """
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+FRESH = 0.1
+"""As in listen.py."""
 LOOK_EVERY = 0.05
 
 
@@ -58,6 +62,28 @@ def gunicorn(listening: "Any", module: "Any") -> None:
     module.Worker.load_wsgi = load_wsgi
 
 
+def gthread(listening: "Any", module: "Any") -> None:
+    leave = module.ThreadWorker.handle_exit
+    told: list[Any] = []
+
+    def handle_exit(self: "Any", number: int, frame: "Any") -> None:
+        first = not told
+        told.append(self)
+        try:
+            if first and self.alive:
+                for each in self.sockets:
+                    self.poller.unregister(each)
+                threading: Any = sys.modules["threading"]
+                threading.Timer(FRESH, os.kill, (os.getpid(), number)).start()
+                return
+        except Exception:  # As without us.
+            pass
+        leave(self, number, frame)
+
+    if not hasattr(module, "PollableMethodQueue"):  # Newer ones wait by themselves.
+        module.ThreadWorker.handle_exit = handle_exit
+
+
 def daphne(listening: "Any", module: "Any") -> None:
     success = module.Server.listen_success
 
@@ -86,5 +112,6 @@ def finish(loop: "Any", server: "Any") -> None:
 SERVERS: "dict[str, Callable[[Any, Any], None]]" = {
     "uvloop": uvloop,
     "gunicorn.workers.base": gunicorn,
+    "gunicorn.workers.gthread": gthread,
     "daphne.server": daphne,
 }
