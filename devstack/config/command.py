@@ -27,41 +27,11 @@ _OPENING = {"{", "!", "if", "then", "else", "elif", "while", "until", "do", "tim
 _CLOSING = {"}", "fi", "done", "esac"}
 _KEYWORDS = _OPENING | _CLOSING | {"for", "case", "select", "function", "in", "[["}
 _BUILTINS = frozenset(
-    (
-        *(
-            ".",
-            ":",
-            "[",
-            "alias",
-            "bg",
-            "break",
-            "builtin",
-            "command",
-            "continue",
-            "declare",
-            "echo",
-            "enable",
-            "eval",
-            "exit",
-        ),
-        *(
-            "fg",
-            "getopts",
-            "hash",
-            "jobs",
-            "kill",
-            "let",
-            "local",
-            "popd",
-            "printf",
-            "pushd",
-            "pwd",
-            "read",
-            "readonly",
-        ),
-        *("return", "set", "shift", "shopt", "source", "test", "times", "trap", "type", "typeset", "ulimit", "umask"),
-        *("unalias", "unset", "wait"),
-    )
+    """
+    . : [ alias bg break builtin command continue declare echo enable eval exit fg getopts hash jobs kill let
+    local popd printf pushd pwd read readonly return set shift shopt source test times trap type typeset ulimit
+    umask unalias unset wait
+    """.split()
 )
 """Builtins that have no program of the same name, or one that behaves differently."""
 

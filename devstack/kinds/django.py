@@ -19,28 +19,11 @@ from devstack.kinds.web import Address, at, server
 PROGRAMS = {"manage.py", "manage", "django-admin", "django-admin.py", "django"}
 SERVERS = {"runserver", "runserver_plus"}
 ONE_SHOTS = frozenset(
-    {
-        *(
-            "check",
-            "clearsessions",
-            "collectstatic",
-            "compilemessages",
-            "compress",
-            "createcachetable",
-            "createsuperuser",
-        ),
-        *(
-            "dumpdata",
-            "flush",
-            "loaddata",
-            "makemessages",
-            "makemigrations",
-            "migrate",
-            "migrate_schemas",
-            "optimizemigration",
-        ),
-        *("showmigrations", "sqlmigrate", "sync_translation_fields", "test"),
-    }
+    """
+    check clearsessions collectstatic compilemessages compress createcachetable createsuperuser dumpdata flush
+    loaddata makemessages makemigrations migrate migrate_schemas optimizemigration showmigrations sqlmigrate
+    sync_translation_fields test
+    """.split()
 )
 """Of Django itself and of widespread apps. A command that is not known may run for ever, so nothing waits for it to end."""
 
