@@ -26,7 +26,7 @@ WORDS = r"""
 celery -A worker beat flower multi python manage.py -m runserver gunicorn redis-server uv run env A=b watchfiles watchmedo auto-restart
 sh bash zsh -c 'celery\ -A\ x\ worker' 'cd\ nowhere;\ celery' "sh -c 'celery worker'" '"' "exec celery $X && flower" "A=1 celery worker|cat"
 -- && ; | $PORT ${X:-y} cd . export exec ' " \ * ( ) & -b --bind= :80 unix:x 'a b' -n npm node dotenv
-""".split()  # noqa: SIM905 (easier to read)
+""".split()
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Project]
 
