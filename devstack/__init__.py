@@ -18,7 +18,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             container
             watcher watched contents saves syntax users
             asyncio and I/O live here only
-  inside/   boot imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers templates
+  inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers templates
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop

@@ -45,16 +45,10 @@ class Shut(BaseException):
 
 
 class Gate:
-    """`greet(channel)` says hello on the line that a fork has been given; `ours(file)` runs another file of ours."""
+    """`ours(file)` runs another file of ours."""
 
-    def __init__(
-        self,
-        channel: "Any",
-        finder: "Any",
-        greet: "Callable[[Any], None]",
-        ours: "Callable[[str], dict[str, Any]]",
-    ) -> None:
-        self.channel, self.finder, self.greet, self.ours = channel, finder, greet, ours
+    def __init__(self, channel: "Any", finder: "Any", ours: "Callable[[str], dict[str, Any]]") -> None:
+        self.channel, self.finder, self.ours = channel, finder, ours
         self.pid = os.getpid()
         self.warming: Any = None
         self.quitting = self.frozen = self.over = self.forkable_now = False
@@ -220,7 +214,7 @@ class Gate:
                     renew(sys.modules[name])
                 except Exception:  # Another version's.
                     continue
-        self.greet(self.channel)
+        self.channel.greet()
 
     def has_new_children(self) -> bool:
         return not self.forks.alive and bool(self.forkable["has_children"]())
