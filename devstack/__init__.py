@@ -12,7 +12,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat told control ports resp
             one question per file; what two of them share
-  host/     posix guard guardian orphans mounts
+  host/     posix guard guardian windows job console interrupt orphans mounts
             what differs between systems
   runtime/  supervisor run launcher child output logs prober channel standby voice preflight broker ask inputs provision servers
             container

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from devstack.errors import DevstackError
 from devstack.host.guard import Guard
 
 
@@ -30,6 +29,9 @@ class Tree:
 
 class Host(Protocol):
     """The contract; a module per system fulfils it."""
+
+    shares_descriptors: bool
+    """Whether a child can be given open descriptors, at its start and later."""
 
     def argv(self, words: Sequence[str], shell: bool, env: Mapping[str, str], cwd: str) -> list[str]:
         """What to execute, with the program resolved on `env`'s PATH from `cwd`; with `shell`, `words` is one line for /bin/sh.
@@ -77,13 +79,11 @@ def system() -> str:
 
 
 def here() -> Host:
-    """The host of this system. DevstackError where there is none yet."""
+    """The host of this system."""
     if sys.platform == "win32":
-        raise DevstackError(
-            "devstack up does not run on Windows yet",
-            why="the part that starts and stops Windows processes is not written; `devstack check` works",
-            fix="run it inside WSL",
-        )
+        from devstack.host import windows
+
+        return windows
     from devstack.host import posix
 
     return posix

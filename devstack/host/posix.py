@@ -32,6 +32,7 @@ LEAST, LEAST_EACH = 24, 4
 _files: list[int] = []
 """The limit that the children get, when ours had to be another one."""
 LEAVE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+shares_descriptors = True
 
 
 def argv(words: Sequence[str], shell: bool, env: Mapping[str, str], cwd: str) -> list[str]:
