@@ -14,7 +14,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             one question per file; what two of them share
   host/     posix guard guardian windows job console interrupt orphans mounts
             what differs between systems
-  runtime/  supervisor run launcher child output logs prober channel standby voice preflight broker ask inputs provision servers
+  runtime/  supervisor run launcher child output logs prober channel loopback standby voice preflight broker ask inputs provision servers
             container
             watcher watched contents saves syntax users
             asyncio and I/O live here only

@@ -21,6 +21,34 @@ Hear = Callable[[dict[str, object], list[int]], None]
 """Takes a message and the descriptors that came with it, which are the hearer's from then on."""
 
 
+class Messages:
+    """Lines put together from what arrives, as messages to `hear`."""
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+        self._rest = b""
+
+    def feed(self, data: bytes, descriptors: list[int]) -> None:
+        *whole, rest = (self._rest + data).split(b"\n")
+        self._rest = rest if len(rest) <= LONGEST_MESSAGE else b""
+        for line in whole[:-1]:
+            self._take(line, [])
+        if whole:
+            self._take(whole[-1], descriptors)
+        else:
+            _close(descriptors)
+
+    def _take(self, line: bytes, descriptors: list[int]) -> None:
+        import json
+
+        with contextlib.suppress(ValueError, RecursionError):
+            message = json.loads(line)
+            if isinstance(message, dict):
+                self._hear(message, descriptors)
+                return
+        _close(descriptors)
+
+
 class Channel:
     """Owns `line`, one end of a socket pair. `hear(message, descriptors)` is called in the loop."""
 
@@ -28,8 +56,7 @@ class Channel:
         line.setblocking(False)
         self._host = host
         self._line = line
-        self._hear = hear
-        self._rest = b""
+        self._messages = Messages(hear)
         self._waiting: list[tuple[bytes, list[int]]] = []
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(line, self._read)
@@ -79,24 +106,7 @@ class Channel:
         if not data:
             self.close()
             return
-        *whole, rest = (self._rest + data).split(b"\n")
-        self._rest = rest if len(rest) <= LONGEST_MESSAGE else b""
-        for line in whole[:-1]:
-            self._take(line, [])
-        if whole:
-            self._take(whole[-1], descriptors)
-        else:
-            _close(descriptors)
-
-    def _take(self, line: bytes, descriptors: list[int]) -> None:
-        import json
-
-        with contextlib.suppress(ValueError, RecursionError):
-            message = json.loads(line)
-            if isinstance(message, dict):
-                self._hear(message, descriptors)
-                return
-        _close(descriptors)
+        self._messages.feed(data, descriptors)
 
 
 def _close(descriptors: Sequence[int]) -> None:

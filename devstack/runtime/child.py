@@ -20,6 +20,7 @@ from devstack.host import Host, Tree
 from devstack.host.guard import Guard
 from devstack.probes.log import PRINTED, Search
 from devstack.runtime.channel import Channel
+from devstack.runtime.loopback import Loopback
 from devstack.runtime.output import Source
 
 TAIL = 16 * 1024
@@ -66,7 +67,7 @@ class Child(asyncio.SubprocessProtocol):
         self._process: asyncio.SubprocessTransport | None = None
         """None for one that a spare has forked: the spare waits for it."""
         self._pipe: asyncio.ReadTransport | None = None
-        self._channel: Channel | None = None
+        self._channel: Channel | Loopback | None = None
         self._code: int | None = None
         self._hello = asyncio.Event()
         self.listeners: list[int] = []
@@ -85,8 +86,14 @@ class Child(asyncio.SubprocessProtocol):
         loop = asyncio.get_running_loop()
         launch = self.subject.launch
         words = self._host.argv(launch.argv, launch.shell, launch.env, launch.cwd)
-        ours, theirs = socket.socketpair() if launch.channel else (None, None)
-        env = {**launch.env, **(extra or {}), **({"DEVSTACK_CHANNEL": f"fd:{theirs.fileno()}"} if theirs else {})}
+        ours = theirs = None
+        env = {**launch.env, **(extra or {})}
+        if launch.channel and self._host.shares_descriptors:
+            ours, theirs = socket.socketpair()
+            env["DEVSTACK_CHANNEL"] = f"fd:{theirs.fileno()}"
+        elif launch.channel:
+            self._channel = await Loopback.open(self._hear)
+            env["DEVSTACK_CHANNEL"] = self._channel.address
         options = self._host.spawn_options()
         options["pass_fds"] = (*descriptors, *([theirs.fileno()] if theirs else []))
         try:
@@ -105,6 +112,8 @@ class Child(asyncio.SubprocessProtocol):
         except BaseException:
             if ours:
                 ours.close()
+            if self._channel:
+                self._channel.close()
             raise
         finally:
             if theirs:
