@@ -150,7 +150,7 @@ def _shebang(path: Path, env: Mapping[str, str], cwd: str) -> list[str] | None:
     """
     try:
         with path.open("rb") as file:
-            first, second = (os.fsdecode(file.readline(4096)).rstrip() for _ in range(2))
+            first, second = (file.readline(4096).decode(errors="surrogateescape").rstrip() for _ in range(2))
     except OSError:
         return None
     if not first.startswith("#!"):

@@ -290,7 +290,7 @@ def _boot(reading: Reading, program: list[str], env: Mapping[str, str]) -> list[
         found = interpreter.which(program[0], dict(env), cwd)
         if not found or not env.get("VIRTUAL_ENV") or not Path(found).is_relative_to(env["VIRTUAL_ENV"]):
             return None
-    return interpreter.boot(program, dict(env), cwd)
+    return interpreter.boot(program, dict(env), cwd, reading.context.system)
 
 
 def _chained(reading: Reading, words: list[str]) -> str:
