@@ -84,6 +84,13 @@ class RestartAsked(Record):
     why: str
 
 
+class ScaleAsked(Record):
+    """So many instances of a service. Those that are too many go, and nobody waits for them any more."""
+
+    service: str
+    count: int
+
+
 class ReloadAsked(Record):
     """Code was saved, as `saved` says. What can live beside its successor is reloaded, everything else restarted."""
 
@@ -108,6 +115,7 @@ Event = (
     | StartAsked
     | StopAsked
     | RestartAsked
+    | ScaleAsked
     | ReloadAsked
     | ShutdownAsked
 )

@@ -30,6 +30,8 @@ def decide(stack: Stack, event: e.Event) -> list[e.Action]:
             actions = _want(stack, names, False)
         case e.RestartAsked(names, why):
             actions = _restart(stack, names, why)
+        case e.ScaleAsked(service, count):
+            actions = _scale(stack, service, count)
         case e.ReloadAsked(names, saved):
             actions = _reload(stack, names, saved)
         case e.ShutdownAsked(forced):
@@ -55,7 +57,7 @@ def decide(stack: Stack, event: e.Event) -> list[e.Action]:
 def _want(stack: Stack, names: Iterable[str], wanted: bool) -> list[e.Action]:
     if stack.leaving:
         return []
-    asked = [stack.processes[name] for name in names]
+    asked = [p for p in map(stack.processes.__getitem__, names) if not (p.surplus and wanted)]
     for p in asked:
         p.wanted = wanted
     return _take_together(stack, asked, Input.START if wanted else Input.STOP)
@@ -69,6 +71,20 @@ def _restart(stack: Stack, names: Iterable[str], why: str) -> list[e.Action]:
     for p in asked:
         p.reason = why
     return _take_together(stack, asked, Input.RESTART)
+
+
+def _scale(stack: Stack, service: str, count: int) -> list[e.Action]:
+    if stack.leaving:
+        return []
+    instances = stack.scale(service, count)
+    come = [p for p in instances[:count] if p.surplus]
+    go = [p for p in instances[count:] if not p.surplus]
+    for p in [*come, *go]:
+        p.surplus = not p.surplus
+    actions = _want(stack, [p.name for p in come], True) + _want(stack, [p.name for p in go], False)
+    # Who waited for one that goes has nobody to wait for.
+    waiting = [q for name in stack.needed_by(service) for q in stack.of_service(name) if q.phase is Phase.WAITING]
+    return actions + [action for q in waiting if q.phase is Phase.WAITING for action in _try_gates(stack, q)]
 
 
 def _reload(stack: Stack, names: Iterable[str], saved: str) -> list[e.Action]:
@@ -276,7 +292,7 @@ def _try_gates(stack: Stack, p: Process) -> list[e.Action]:
 
 def closed_gates(stack: Stack, p: Process) -> list[Process]:
     """The processes that `p` waits for."""
-    return [q for name in p.service.needs for q in stack.of_service(name) if not q.phase.opens_gates]
+    return [q for name in p.service.needs for q in stack.of_service(name) if not q.phase.opens_gates and not q.surplus]
 
 
 def waiting_for(blockers: list[Process]) -> str:
@@ -304,6 +320,9 @@ def _finish(stack: Stack) -> list[e.Action]:
 
 
 def _busy(stack: Stack, p: Process) -> bool:
+    if not stack.leaving and p.phase is Phase.DOWN and not (p.surplus and p.instance > 1):
+        # Stopped because somebody asked for it, who may ask for more.
+        return not p.service.auxiliary or any(q.phase is Phase.WAITING for q in stack.processes.values())
     if stack.leaving or not p.service.auxiliary:
         return p.lives or p.phase is Phase.BACKOFF
     # One that keeps the others company counts while it may yet let somebody in.

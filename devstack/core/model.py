@@ -128,6 +128,8 @@ class Process:
     service: Service
     instance: int = 1
     wanted: bool = False
+    surplus: bool = False
+    """Scaled away: it goes, and nobody waits for it. It comes back, with its numbers, when it is wanted again."""
     phase: Phase = Phase.DOWN
     run: int = 0
     """The newest run, the one that `phase` is about."""
@@ -187,6 +189,15 @@ class Stack:
             exit_on_failure=exit_on_failure,
             max_failures=max_failures,
         )
+
+    def scale(self, name: str, count: int) -> list[Process]:
+        """Make room for `count` instances; all that there ever were, in order."""
+        service, instances = self.services[name], self._instances.setdefault(name, [])
+        for n in range(len(instances) + 1, count + 1):
+            process = Process(f"{name}.{n}", service, n, surplus=True)
+            self.processes[process.name] = process
+            instances.append(process)
+        return instances
 
     def of_service(self, name: str) -> Sequence[Process]:
         """The instances of a service, in order; none for a name that is not there."""

@@ -21,6 +21,7 @@ from devstack.core.health import Broker, Subject
 from devstack.core.machine import decide
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import seconds
+from devstack.core.record import Record
 from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host
@@ -39,6 +40,17 @@ ANSWERED_WITHIN = 0.2
 KILLED_WITHIN = 2.0
 """Seconds that we wait, when all is over, for the end of what was killed."""
 JITTER = 0.1
+ENDS = 10
+
+
+class Ended(Record):
+    """How a run ended. `asked`: "polite" or "hard" when devstack ended it, and empty when it ended by itself."""
+
+    at: float
+    run: int
+    code: int
+    why: str
+    asked: str
 
 
 class Supervisor:
@@ -79,6 +91,10 @@ class Supervisor:
         self._started = time.monotonic()
         self._left_at = 0.0
         self._greeted = self._forced = False
+        self.changed: list[Callable[[], None]] = []
+        """Called when events have been handled."""
+        self.ends: dict[str, deque[Ended]] = {}
+        """How the last runs of each process ended, the newest last."""
         self._paused = False
         self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -116,6 +132,8 @@ class Supervisor:
             while self._inbox:
                 for action in decide(self.stack, self._inbox.popleft()):
                     self._perform(action)
+            for call in [*self.changed]:
+                call()
         except Exception as error:
             self._broke(error)
         finally:
@@ -129,6 +147,16 @@ class Supervisor:
             self.tell(e.RestartAsked(others, f"{event.saved} changed"))
         if able:
             self.tell(e.ReloadAsked(tuple(able), event.saved))
+
+    def scale(self, service: str, count: int) -> None:
+        known = len(self.stack.of_service(service))
+        for n in range(known + 1, count + 1):
+            self._output.add(f"{service}.{n}")
+        self.tell(e.ScaleAsked(service, count))
+
+    def alive(self, name: str) -> list[Subject]:
+        """What is known of the runs of a process that live."""
+        return [run.subject for run in self._runs.values() if run.process.name == name and run.alive]
 
     def subject(self, name: str) -> Subject | None:
         """What is known of the newest run of a process."""
@@ -274,6 +302,8 @@ class Supervisor:
         tail = run.subject.tail().decode(errors="replace")
         run.cause = cause_of(code, tail, modules=modules(launch.cwd), directory=launch.cwd)
         # One that had settled met something that may pass; one that never did will meet it again.
+        ends = self.ends.setdefault(run.process.name, deque(maxlen=ENDS))
+        ends.append(Ended(time.time(), run.subject.run, code, run.cause.why, run.ending))
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
         self.tell(e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless))
 
@@ -311,7 +341,7 @@ class Supervisor:
 
     def _greet(self) -> None:
         """Once, when everything that was asked for is there."""
-        if not self._greeted and all(p.phase.opens_gates for p in self.stack.processes.values()):
+        if not self._greeted and all(p.phase.opens_gates or p.surplus for p in self.stack.processes.values()):
             self._greeted = True
             links = "".join(f"  {name} {url}" for name, url in self._urls.items())
             self._output.say(f"all ready in {seconds(time.monotonic() - self._started)}{links}")

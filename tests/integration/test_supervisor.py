@@ -346,6 +346,8 @@ print('heard', heard, flush=True)
     async def script(stage: Stage) -> None:
         await stage.until("web.1 +\\| up")
         stage.supervisor.tell(e.StopAsked(("web.1",)))
+        await stage.until("web.1 stopped")
+        stage.supervisor.leave()
         stage.supervisor._end("web.1", 1, polite=True)
 
     stage.play(script)

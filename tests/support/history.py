@@ -66,7 +66,7 @@ class World:
                 assert beside <= held, f"{name} spawned while run {beside} lives"
                 for need in p.service.needs:
                     for q in self.stack.of_service(need):
-                        assert q.phase.opens_gates, f"{name} spawned before {q.name}"
+                        assert q.phase.opens_gates or q.surplus, f"{name} spawned before {q.name}"
                 self.live.add((name, run))
                 self.pending.append(e.Spawned(name, run, run * 1000))
                 if self.rng.random() < 0.1:
@@ -107,6 +107,7 @@ class World:
             assert len(set(p.retiring)) == len(p.retiring)
             runs = {run for name, run in self.live if name == p.name}
             assert runs <= known | set(p.retiring), f"{p.name} forgot {runs - known} in phase {p.phase}"
+            assert not (p.surplus and p.wanted), f"{p.name} is wanted and one too many"
             if p.phase is Phase.READY:
                 assert (p.name, p.run) not in self.paused, f"{p.name} is ready and takes no work"
             assert not (self.stack.leaving and p.phase is Phase.BACKOFF), f"{p.name} backs off while leaving"
@@ -134,7 +135,8 @@ class World:
             (0.04, lambda: self.tell(e.RestartAsked(some, "as asked"))),
             (0.08, lambda: self.tell(e.ReloadAsked(some, "shop/tasks.py"))),
             (0.05, lambda: self.tell(e.StopAsked(some))),
-            (0.07, lambda: self.tell(e.StartAsked(some))),
+            (0.05, lambda: self.tell(e.StartAsked(some))),
+            (0.02, lambda: self.tell(e.ScaleAsked(self.rng.choice(["web", "worker"]), self.rng.randint(0, 4)))),
             (0.02, lambda: self.tell(self.rng.choice(self.old_news)) if self.old_news else None),
         ]
         for chance, happen in happenings:

@@ -502,3 +502,44 @@ def test_what_reloads_itself_is_left_alone_unless_it_has_failed() -> None:
     assert reload(stack, "web.1") == []
     exited(stack, "web.1", 1, "SyntaxError")
     assert spawned(reload(stack, "web.1")) == ["web.1"]
+
+
+def test_what_somebody_stopped_keeps_the_stack_for_they_may_ask_for_more() -> None:
+    stack = one()
+    ready(stack, "web.1")
+    decide(stack, e.StopAsked(("web.1",)))
+    assert e.Finish(0) not in exited(stack, "web.1", 0)
+    assert spawned(decide(stack, e.StartAsked(("web.1",)))) == ["web.1"]
+
+
+def test_one_that_is_started_while_what_it_needs_is_stopped_waits_for_it() -> None:
+    stack = Stack.of([service("redis", auxiliary=True), service("web", "redis")])
+    start(stack)
+    ready(stack, "redis.1")
+    ready(stack, "web.1")
+    decide(stack, e.StopAsked(("web.1", "redis.1")))
+    exited(stack, "web.1", 0)
+    exited(stack, "redis.1", 0)
+    assert decide(stack, e.StartAsked(("web.1",))) == []
+    assert stack.processes["web.1"].reason == "waits for redis.1: exited 0"
+    assert spawned(decide(stack, e.StartAsked(("redis.1",)))) == ["redis.1"]
+
+
+def test_instances_come_and_go_and_keep_their_numbers() -> None:
+    stack = all_ready()
+    assert spawned(decide(stack, e.ScaleAsked("worker", 3))) == ["worker.3"]
+    ready(stack, "worker.3")
+    assert asked(decide(stack, e.ScaleAsked("worker", 1))) == ["worker.2", "worker.3"]
+    exited(stack, "worker.3", 0)
+    assert spawned(decide(stack, e.StartAsked(("worker.3",)))) == []
+    assert spawned(decide(stack, e.ScaleAsked("worker", 3))) == ["worker.3"]
+    assert stack.processes["worker.3"].run == 2, "late news about the first run must be harmless"
+    assert stack.processes["worker.2"].phase is Phase.STOPPING
+    assert spawned(exited(stack, "worker.2", 0)) == ["worker.2"]
+
+
+def test_nobody_waits_for_one_that_is_scaled_away() -> None:
+    stack = Stack.of([service("worker", instances=2), service("beat", "worker")])
+    start(stack)
+    ready(stack, "worker.1")
+    assert spawned(decide(stack, e.ScaleAsked("worker", 1))) == ["beat.1"]
