@@ -6,7 +6,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
   core/     record model events machine table folding formation names lines causes health redis_url secrets echoes
             PURE: what a stack is, what can happen to it, and what to do then
   config/   procfile env settings load command words environment explain interpreter launching options order places service
-            shapes suggest text toml
+            dirs shapes suggest text toml
             text → one validated Project; where each value came from
   kinds/    redis django celery servers node web wrappers arguments
             what devstack knows about known programs

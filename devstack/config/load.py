@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.config import env, order, places, procfile, settings, text
+from devstack.config import dirs, env, order, places, procfile, settings, text
 from devstack.config.environment import Environment
 from devstack.config.explain import Explained
 from devstack.config.interpreter import Venv
@@ -92,8 +92,8 @@ def load(options: Options) -> Project:
     variables = env.read(files, options.environ, overrides)
     environment = Environment(options.environ, variables, overrides, options.system, options.colour)
     port, port_source, port_notes = _port(options, chosen, environment)
-    name, key = places.identity(directory)
-    state_dir, runtime_dir = places.state(name, key, options.environ)
+    name, key = dirs.identity(str(directory))
+    state_dir, runtime_dir = map(Path, dirs.state(str(directory), options.environ))
     ground = Ground(directory, state_dir, environment, chosen, port, options)
     venv = ground.venv()
     persist = options.redis_persist or chosen.redis.persist

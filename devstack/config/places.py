@@ -1,4 +1,4 @@
-"""Where a project is: its directory, its Procfile, and the directories outside of it that keep its state.
+"""Where a project is: its directory, its Procfile and its .env files.
 
 Rule 1: the directory is `-d`, else that of the Procfile named by `-f`, else the current one or the nearest above it that has a Procfile or
 settings, not higher than the repository's root (as git looks for itself).
@@ -7,18 +7,12 @@ Rule 2: the Procfile is `-f`, else the `procfile` of the settings, else Procfile
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
-from devstack.config import settings, suggest
+from devstack.config import dirs, settings, suggest
 from devstack.config.options import Options
 from devstack.errors import DevstackError, did_you_mean
-
-NAMES = ("Procfile.dev", "Procfile")
 
 
 def directory(options: Options) -> tuple[Path, list[str]]:
@@ -36,10 +30,8 @@ def directory(options: Options) -> tuple[Path, list[str]]:
             return found, []
         note = f"runs in {called(found, current)}, where the Procfile is; add -d . to run in the current directory"
         return found, [note]
-    for candidate in _upwards(current.resolve()):
-        if any((candidate / name).is_file() for name in NAMES) or settings.present(candidate):
-            return candidate, [] if candidate == current.resolve() else [f"the project is {candidate}"]
-    return current.resolve(), []
+    found = Path(dirs.nearest(str(current.resolve())))
+    return found, [] if found == current.resolve() else [f"the project is {found}"]
 
 
 def procfile(options: Options, chosen: settings.Settings, project: Path) -> tuple[Path | None, str]:
@@ -49,7 +41,7 @@ def procfile(options: Options, chosen: settings.Settings, project: Path) -> tupl
         return _existing(options.procfile, (project, options.current), source), source
     if chosen.procfile is not None:
         return _existing(chosen.procfile, (project,), chosen.sources[("procfile",)]), chosen.sources[("procfile",)]
-    for name in NAMES:
+    for name in dirs.PROCFILES:
         if (project / name).exists():
             return project / name, "default"
     if any(each.command for each in chosen.processes.values()):
@@ -74,42 +66,6 @@ def called(path: Path, near: Path) -> str:
     path = Path(os.path.abspath(path))
     base = Path(os.path.abspath(near))
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
-
-
-def identity(project: Path) -> tuple[str, str]:
-    """A name for people and a key that differs for every directory: ("shop", "3f2a91c0")."""
-    real = os.path.normcase(os.path.realpath(project))
-    name = re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-")[:30] or "project"
-    return name, hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
-def state(name: str, key: str, environ: Mapping[str, str]) -> tuple[Path, Path]:
-    """The directories for what is kept (logs, schedules, data) and for what lives as long as a run (sockets).
-
-    DEVSTACK_STATE_DIR moves both. Without XDG_RUNTIME_DIR, platformdirs would take a name in /tmp that anybody could have made first;
-    the state directory is private.
-    """
-    if moved := environ.get("DEVSTACK_STATE_DIR"):
-        state = Path(os.path.abspath(moved)) / f"{name}-{key}"
-        return state, state
-    import platformdirs
-
-    state = platformdirs.user_state_path("devstack", appauthor=False) / f"{name}-{key}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return state, platformdirs.user_runtime_path("devstack", appauthor=False) / f"{name}-{key}"
-        except Warning:
-            return state, state
-
-
-def _upwards(start: Path) -> list[Path]:
-    """`start` and the directories above it to the repository's root; `start` alone outside of a repository."""
-    above = [start, *start.parents]
-    for number, each in enumerate(above):
-        if (each / ".git").exists() or (each / ".hg").exists():
-            return above[: number + 1]
-    return [start]
 
 
 def _first(name: str, places: tuple[Path, ...]) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from devstack.config import shapes, text
+from devstack.config import dirs, shapes, text
 from devstack.config.shapes import Shape
 from devstack.core.model import ProbeSpec
 from devstack.core.record import Record, replace
@@ -198,23 +198,10 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def present(directory: Path) -> bool:
-    """Whether `directory` has settings: it is a project's directory then."""
-    return (directory / "devstack.toml").is_file() or _in_pyproject(directory)
-
-
-def _in_pyproject(directory: Path) -> bool:
-    try:
-        content = (directory / "pyproject.toml").read_text("utf-8", "replace")
-    except OSError:
-        return False
-    return bool(re.search(r"(?m)^\s*\[\s*tool\s*\.\s*devstack\b", content))
-
-
 def read(directory: Path) -> Settings:
     """The settings of the project in `directory`; devstack.toml wins wholly over pyproject.toml."""
     own = directory / "devstack.toml"
-    shared = _in_pyproject(directory)
+    shared = dirs.in_pyproject(str(directory))
     if own.exists():
         settings = parse(text.read(own, "devstack.toml"), "devstack.toml")
         note = "devstack.toml is used; [tool.devstack] in pyproject.toml is not"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.config import settings
+from devstack.config import dirs, settings
 from devstack.config.settings import Settings
 from devstack.core.model import ProbeSpec
 from devstack.errors import DevstackError
@@ -197,7 +197,7 @@ def test_pyproject_is_read_in_its_table_alone(tmp_path: Path) -> None:
 def test_a_pyproject_without_our_table_is_none_of_our_business(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = \ndependencies = ["devstack"]\n')
     assert settings.read(tmp_path) == Settings()
-    assert not settings.present(tmp_path)
+    assert not dirs.has_settings(str(tmp_path))
 
 
 def test_devstack_toml_wins_wholly_and_a_note_says_so(tmp_path: Path) -> None:
