@@ -16,7 +16,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what differs between systems
   runtime/  supervisor run launcher child output logs prober channel loopback standby voice preflight broker ask inputs provision servers
             container
-            watcher watched contents saves syntax users
+            watcher watched contents saves syntax users clash
             asyncio and I/O live here only
   inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers templates
             what runs inside the user's Python processes: standard library only

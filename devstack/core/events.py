@@ -63,6 +63,15 @@ class Exited(Record):
     hopeless: bool = False
 
 
+class Clashed(Record):
+    """New code cannot live beside the old, which has places (ports, paths of sockets) that it needs; `why` names them."""
+
+    name: str
+    run: int
+    places: tuple[int | str, ...]
+    why: str
+
+
 class Elapsed(Record):
     name: str
     run: int
@@ -111,6 +120,7 @@ Event = (
     | BecameUnready
     | Remarked
     | Exited
+    | Clashed
     | Elapsed
     | StartAsked
     | StopAsked

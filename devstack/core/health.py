@@ -33,6 +33,16 @@ class Answer(Record):
     fix: str = ""
 
 
+class Ended(Record):
+    """How a run ended, `at` seconds since 1970. `asked`: "polite" or "hard" when devstack ended it, empty when it ended by itself."""
+
+    at: float
+    run: int
+    code: int
+    why: str
+    asked: str
+
+
 class Broker(Record):
     """The Celery broker of the project. `url` carries the password: mask it wherever it is shown.
 
@@ -79,7 +89,8 @@ class Subject:
 
     `beacon` holds the newest message of each type that the process sent through its private channel, each with `seen`, our
     `time.monotonic()` at its arrival. `tail()` is the last output (bytes, some KiB, unprefixed). `pids()` are the live process ids of the
-    tree. `started` is `time.monotonic()` at the spawn.
+    tree. `started` is `time.monotonic()` at the spawn. `served` are the ports of `listening`; `taken` the places (ports, paths of Unix
+    sockets) that it wanted and somebody had, `holds` those that somebody outside its tree has for it.
     """
 
     process: str
@@ -92,3 +103,6 @@ class Subject:
     uses: Uses = field(default_factory=Uses)
     tail: Callable[[], bytes] = lambda: b""
     pids: Callable[[], set[int]] = set
+    served: set[int] = field(default_factory=set)
+    taken: set[int | str] = field(default_factory=set)
+    holds: set[int | str] = field(default_factory=set)

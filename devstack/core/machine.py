@@ -17,9 +17,6 @@ from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import exit_code, exit_sentence, seconds
 from devstack.core.table import TABLE, Input, backoff
 
-BESIDE = ("quiesce", "overlap")
-"""The ways to reload in which new code comes up beside the old."""
-
 
 def decide(stack: Stack, event: e.Event) -> list[e.Action]:
     """Take one event in: change `stack`, return what must be done, in order."""
@@ -93,7 +90,7 @@ def _reload(stack: Stack, names: Iterable[str], saved: str) -> list[e.Action]:
     asked = [stack.processes[name] for name in names]
     for p in asked:
         p.saved = saved
-    beside = [p for p in asked if p.wanted and p.service.reload in BESIDE and (p.phase, Input.RELOAD) in TABLE]
+    beside = [p for p in asked if p.wanted and p.beside and (p.phase, Input.RELOAD) in TABLE]
     rest = [p.name for p in asked if p not in beside and (p.service.reload != "own" or not p.phase.alive)]
     actions = _restart(stack, rest, f"{saved} changed")
     for p in beside:
@@ -147,6 +144,10 @@ def _news(stack: Stack, p: Process, event: e.Event) -> list[e.Action]:
             return _take(stack, p, Input.UNREADY, why)
         case e.Remarked(why=why):
             return _take(stack, p, Input.REMARK, why)
+        case e.Clashed(places=places, why=why):
+            if p.phase is Phase.RELOADING:
+                p.clashed = places
+            return _take(stack, p, Input.CLASHED, why)
         case e.Elapsed(purpose=purpose):
             return _elapsed(stack, p, purpose)
         case e.SpawnFailed(code=code, why=why, hopeless=hopeless) | e.Exited(code=code, why=why, hopeless=hopeless):

@@ -138,6 +138,8 @@ class Process:
     """Exactly while RELOADING: the run that comes back when `run` fails."""
     retiring: list[int] = field(default_factory=list)
     """Runs with old code that finish what they have. They may live on in any phase."""
+    clashed: tuple[int | str, ...] = ()
+    """Places (ports, paths of sockets) that new code could not have beside the old: it is replaced from then on."""
     saved: str = ""
     """What was saved before the newest run: `shop/tasks.py and 3 more`."""
     pid: int | None = None
@@ -153,6 +155,11 @@ class Process:
     def lives(self) -> bool:
         """Whether any run of it is still there."""
         return self.phase.alive or bool(self.retiring)
+
+    @property
+    def beside(self) -> bool:
+        """Whether new code comes up beside the old."""
+        return self.service.reload in ("quiesce", "overlap") and not self.clashed
 
 
 @dataclass(slots=True)

@@ -45,6 +45,7 @@ class Input(StrEnum):
     SLOW = "new code takes long"
     FELL = "new code failed"
     ALONE = "old code gone"
+    CLASHED = "new code needs what the old has"
 
 
 Effect = Callable[[Process], "list[e.Action]"]
@@ -123,6 +124,15 @@ def keep(p: Process) -> list[e.Action]:
     return [e.Resume(p.name, p.run), e.Announce(p.name, failed, "kept", why)]
 
 
+def give_way(p: Process) -> list[e.Action]:
+    """The old code ends first, and then the new one starts again."""
+    assert p.previous
+    new, p.run, p.pid, p.previous = p.run, p.previous.run, p.previous.pid, None
+    p.retiring.append(new)
+    said = e.Announce(p.name, new, "remark", p.reason)
+    return [said, e.Kill(p.name, new), e.AskToLeave(p.name, p.run), e.SetTimer(p.name, p.run, "grace", p.service.grace)]
+
+
 def back_off(p: Process) -> list[e.Action]:
     return [e.SetTimer(p.name, p.run, "backoff", backoff(p.failures)), e.Announce(p.name, p.run, "crashed", p.reason)]
 
@@ -189,6 +199,7 @@ TABLE: dict[tuple[Phase, Input], tuple[Phase, tuple[Effect, ...]]] = {
     (Phase.RELOADING, Input.SLOW): (Phase.RELOADING, (lose_patience,)),
     (Phase.RELOADING, Input.FELL): (Phase.READY, (keep,)),
     (Phase.RELOADING, Input.OVERDUE): (Phase.READY, (drop, keep)),
+    (Phase.RELOADING, Input.CLASHED): (Phase.STOPPING, (give_way,)),
     (Phase.RELOADING, Input.ALONE): (Phase.STARTING, ()),
     (Phase.RELOADING, Input.RESTART): (Phase.STOPPING, (_announce("restarting"), leave)),
     (Phase.RELOADING, Input.STOP): (Phase.STOPPING, (leave,)),

@@ -37,7 +37,9 @@ HOOKS = {
     "uvloop": "servers.py",
     "gunicorn.workers.base": "servers.py",
     "gunicorn.workers.gthread": "servers.py",
+    "uvicorn.server": "servers.py",
     "daphne.server": "servers.py",
+    "debugpy.public_api": "servers.py",
     "django.template.loaders.cached": "templates.py",
 }
 """When the program has imported the module, our file is run, and its `attach(channel, module)` called."""

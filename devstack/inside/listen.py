@@ -20,7 +20,10 @@ How one server takes over from another (the supervisor's part in brackets):
 Messages (type: fields):
   bound: address, port, and a copy of the descriptor; for each port, those of a metrics exporter in a thread too.
   listening: address, port, leave: "order" when it obeys `leave`, "signal" when its own polite end does all that is said above (gunicorn).
-    A fork may say it: gunicorn's workers load the code after their master listens.
+    Once for each port: a program may serve its figures at one of its own before it serves. A fork may say it: gunicorn's workers load the
+    code after their master listens.
+  taken: place (a port, or the path of a Unix socket): somebody has what the program wanted to bind, or to debug at. Forks say so too.
+  holds: place, what a child that left its tree (the adapter of debugpy) listens at on its behalf.
 Order (answer):
   leave (leaving): as above, then the end the program has for SIGTERM, or SIGINT if it has none, or the return of `serve_forever`.
 """
@@ -56,7 +59,13 @@ def wrap(listening: "Listening", kind: "Any") -> None:
             adopted = listening.adopt(self, address)
         except Exception:
             adopted = False
-        return None if adopted else plain_bind(self, address)
+        if adopted:
+            return None
+        try:
+            return plain_bind(self, address)
+        except OSError as error:
+            listening.refused(error, address)
+            raise
 
     def listen(self: "Any", *backlog: "Any") -> "Any":
         done = plain_listen(self, *backlog)
@@ -79,7 +88,8 @@ class Listening:
         self.asked: set[int] = set()
         self.lent: set[int] = set()
         self.stops: list[Callable[[], object]] = []
-        self.said = False
+        self.finish: Callable[[], object] | None = None
+        self.said: set[int] = set()
 
     def ours(self) -> bool:
         return bool(os.getpid() == self.channel.pid)
@@ -107,6 +117,18 @@ class Listening:
             finally:
                 other.detach()
         return False
+
+    def refused(self, error: OSError, address: "Any") -> None:
+        try:
+            import errno
+
+            if error.errno == errno.EADDRINUSE:
+                self.taken(address[1] if isinstance(address, tuple) else os.fsdecode(address))
+        except Exception:
+            return
+
+    def taken(self, place: "int | str") -> None:
+        self.channel.note("taken", place=place)
 
     # Lending
 
@@ -141,10 +163,10 @@ class Listening:
         return bool(self.lent) and os.fstat(sock.fileno()).st_ino in self.lent
 
     def say(self, sock: "Any", leave: str) -> None:
-        """New code answers from now on; once."""
-        if not self.said:
-            self.said = True
-            address, port = sock.getsockname()[:2]
+        """New code answers there from now on."""
+        address, port = sock.getsockname()[:2]
+        if port not in self.said:
+            self.said.add(port)
             self.channel.note("listening", address=address, port=port, leave=leave)
 
     def told_to_leave(self) -> bool:
@@ -159,16 +181,17 @@ class Listening:
     def serve(
         self, loop: "Any", sock: "Any", stop: "Callable[[], object]", finish: "Callable[[], object] | None" = None
     ) -> None:
-        """A server in `loop`. `stop()` ends accepting, `finish()` the server, once what is under way is done."""
+        """A server in `loop`. `stop()` ends accepting, `finish()` the program, once what is under way is done."""
         if not self.ours():
             self.say(sock, "signal")  # A fork of gunicorn's, who sees to its end.
             return
+        if not self.stops:
+            loop.add_reader(self.channel.descriptor, self.read, loop)
         self.stops.append(stop)
-        if not self.said:
-            loop.add_reader(self.channel.descriptor, self.read, loop, finish or end)
-            self.say(sock, "order")
+        self.finish = finish or self.finish
+        self.say(sock, "order")
 
-    def read(self, loop: "Any", finish: "Callable[[], object]") -> None:
+    def read(self, loop: "Any") -> None:
         try:
             if not self.told_to_leave():
                 return
@@ -181,7 +204,7 @@ class Listening:
                 stop()
             except Exception:  # It has stopped by itself.
                 continue
-        loop.call_later(FRESH, finish)
+        loop.call_later(FRESH, self.finish or end)
 
 
 def end() -> None:

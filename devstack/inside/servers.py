@@ -5,7 +5,9 @@
     uvloop     binds with Python's sockets and listens with its own: what its `create_server` returns is lent
     gunicorn   its master listens before its workers load the code: they say when they have
     gthread    drops connections that have sent nothing yet, until version 23: here it lets them
+    uvicorn    drops connections that have sent nothing yet, as a worker of gunicorn: here it lets them
     daphne     ends all requests when it is asked to end: here it waits for them
+    debugpy    is none, but has a child that listens and leaves the tree: what that could get, and what not, is told
 """
 
 import os
@@ -84,6 +86,23 @@ def gthread(listening: "Any", module: "Any") -> None:
         module.ThreadWorker.handle_exit = handle_exit
 
 
+def uvicorn(listening: "Any", module: "Any") -> None:
+    plain = module.Server.shutdown
+
+    async def shutdown(self: "Any", *words: "Any", **named: "Any") -> None:
+        try:
+            if not listening.ours():  # Where it is ours, it was told to leave before.
+                for each in self.servers:
+                    each.close()
+                asyncio: Any = sys.modules["asyncio"]
+                await asyncio.sleep(FRESH)
+        except Exception:  # As without us.
+            pass
+        await plain(self, *words, **named)
+
+    module.Server.shutdown = shutdown
+
+
 def daphne(listening: "Any", module: "Any") -> None:
     success = module.Server.listen_success
 
@@ -109,9 +128,28 @@ def finish(loop: "Any", server: "Any") -> None:
         loop.call_later(LOOK_EVERY, finish, loop, server)
 
 
+def debugpy(listening: "Any", module: "Any") -> None:
+    listen = module.listen
+
+    def told(address: "Any", *words: "Any", **named: "Any") -> "Any":
+        place = address if isinstance(address, int) else address[1]
+        try:
+            found = listen(address, *words, **named)
+        except RuntimeError as error:
+            if "in use" in str(error):
+                listening.taken(place)
+            raise
+        listening.channel.note("holds", place=place)
+        return found
+
+    module.listen = told
+
+
 SERVERS: "dict[str, Callable[[Any, Any], None]]" = {
     "uvloop": uvloop,
     "gunicorn.workers.base": gunicorn,
     "gunicorn.workers.gthread": gthread,
+    "uvicorn.server": uvicorn,
     "daphne.server": daphne,
+    "debugpy.public_api": debugpy,
 }

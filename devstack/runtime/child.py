@@ -266,6 +266,13 @@ class Child(asyncio.SubprocessProtocol):
                 self.subject.uses.add(message)
             case {"type": str(kind)}:
                 self.subject.beacon[kind] = {**message, "seen": time.monotonic()}
+                match message:
+                    case {"type": "listening", "port": int(port)}:
+                        self.subject.served.add(port)
+                    case {"type": "taken", "place": int() | str() as place}:
+                        self.subject.taken.add(place)
+                    case {"type": "holds", "place": int() | str() as place}:
+                        self.subject.holds.add(place)
                 if kind == "hello":
                     self._hello.set()
                 self._told()

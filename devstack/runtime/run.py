@@ -18,7 +18,7 @@ from devstack.core import events as e
 from devstack.core.causes import Cause
 from devstack.core.health import Subject
 from devstack.core.model import ProbeSpec, Process
-from devstack.runtime import prober
+from devstack.runtime import clash, prober
 from devstack.runtime.child import Child
 
 ANSWERS = {"quiesced", "drained", "leaving"}
@@ -81,19 +81,30 @@ class Run:
     def probe(self) -> None:
         self._prober = self._task(prober.watch(self.subject, self.question, self._news, self._tell))
 
-    def probe_beside(self) -> None:
+    def probe_beside(self, old: Subject | None) -> None:
         """Beside an older run it is ready when it says so itself: a server shares the other's port, a worker takes tasks from then on."""
-        self._prober = self._task(self._takes_over())
+        self._prober = self._task(self._takes_over(old))
 
     def stop_probing(self) -> None:
         if self._prober:
             self._prober.cancel()
 
-    async def _takes_over(self) -> None:
-        web = self.process.service.role == "web"
-        await self._until("listening" if web else "worker_ready")
-        why = "listens at the same socket" if web else "takes tasks"
-        self._tell(e.BecameReady(self.subject.process, self.subject.run, why))
+    async def _takes_over(self, old: Subject | None) -> None:
+        name, number = self.subject.process, self.subject.run
+        if self.process.service.role == "web":
+            # Where the old one serves: figures may have a port of their own, and an earlier one.
+            port = self.question.options.get("port")
+            while port not in self.subject.served if old and port in old.served else not self.subject.served:
+                await self._told()
+            if old and (places := await clash.of(self.subject, old, ended=False)):
+                self._tell(e.Clashed(name, number, places, clash.sentence(places)))
+                return
+            why = "listens at the same socket"
+        else:
+            while "worker_ready" not in self.subject.beacon:
+                await self._told()
+            why = "takes tasks"
+        self._tell(e.BecameReady(name, number, why))
         await prober.watch(self.subject, self.question, self._news, self._tell)
 
     # ---- orders
@@ -148,8 +159,11 @@ class Run:
 
     async def _until(self, message: str) -> None:
         while message not in self.subject.beacon:
-            self._news.clear()
-            await self._news.wait()
+            await self._told()
+
+    async def _told(self) -> None:
+        self._news.clear()
+        await self._news.wait()
 
 
 def modules(directory: str) -> list[str]:

@@ -17,16 +17,15 @@ from typing import Any
 
 from devstack.core import events as e
 from devstack.core.causes import cause_of
-from devstack.core.health import Broker, Subject
+from devstack.core.health import Broker, Ended, Subject
 from devstack.core.machine import decide
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import seconds
-from devstack.core.record import Record
 from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host
 from devstack.host.guard import Guard
-from devstack.runtime import preflight, voice
+from devstack.runtime import clash, preflight, voice
 from devstack.runtime.launcher import Launcher, explain_spawn
 from devstack.runtime.output import Output
 from devstack.runtime.run import Run, modules
@@ -41,16 +40,6 @@ KILLED_WITHIN = 2.0
 """Seconds that we wait, when all is over, for the end of what was killed."""
 JITTER = 0.1
 ENDS = 10
-
-
-class Ended(Record):
-    """How a run ended. `asked`: "polite" or "hard" when devstack ended it, and empty when it ended by itself."""
-
-    at: float
-    run: int
-    code: int
-    why: str
-    asked: str
 
 
 class Supervisor:
@@ -168,7 +157,7 @@ class Supervisor:
         if process.phase is not Phase.READY or process.service.reload == "own":
             return True  # the machine knows
         run = self._runs.get((process.name, process.run))
-        if run is None:
+        if run is None or process.clashed:
             return False
         beacon = run.subject.beacon
         lent = "listening" in beacon and bool(run.child.listeners)
@@ -244,6 +233,8 @@ class Supervisor:
 
     async def _start(self, process: Process, run: Run) -> None:
         name, number = process.name, run.subject.run
+        if process.previous is None:
+            await clash.free(process.clashed)
         if process.previous is None and (
             taken := await preflight.port_taken(run.question, process.service.name, self._take_over)
         ):
@@ -268,7 +259,7 @@ class Supervisor:
             # Asked to stop between the decision to spawn and the spawn itself.
             self._end(name, number, polite=run.ending == "polite")
         elif process.phase is Phase.RELOADING and process.service.role in ("web", "worker"):
-            run.probe_beside()
+            run.probe_beside(self._held(run))
         elif not process.service.oneshot:
             run.probe()
 
@@ -277,6 +268,14 @@ class Supervisor:
         return [
             other for other in self._runs.values() if other.process is run.process and other.alive and other is not run
         ]
+
+    def _held(self, run: Run) -> Subject | None:
+        """The older run that comes back when this one fails, if there is one."""
+        process = run.process
+        if process.phase is not Phase.RELOADING or process.previous is None or process.run != run.subject.run:
+            return None
+        held = self._runs.get((process.name, process.previous.run))
+        return held.subject if held else None
 
     def _end(self, name: str, number: int, polite: bool) -> None:
         run = self._runs.get((name, number))
@@ -305,7 +304,16 @@ class Supervisor:
         ends = self.ends.setdefault(run.process.name, deque(maxlen=ENDS))
         ends.append(Ended(time.time(), run.subject.run, code, run.cause.why, run.ending))
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
-        self.tell(e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless))
+        exited = e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless)
+        if (old := self._held(run)) and clash.wanted(run.subject, ended=True):
+            self._task(self._exited_beside(run, old, exited))
+        else:
+            self.tell(exited)
+
+    async def _exited_beside(self, run: Run, old: Subject, exited: e.Exited) -> None:
+        if places := await clash.of(run.subject, old, ended=True):
+            self.tell(e.Clashed(exited.name, exited.run, places, clash.sentence(places)))
+        self.tell(exited)
 
     # ---- words
 
@@ -330,7 +338,7 @@ class Supervisor:
             active = old.subject.beacon.get("quiesced", {}).get("active") if old else 0
             self._output.say(voice.reloaded(process.name, took, action.why, active if isinstance(active, int) else 0))
         elif action.kind == "retired":
-            if run and run.retiring_for() > voice.LONG_FINISH:
+            if run and run.retired_at and run.retiring_for() > voice.LONG_FINISH:
                 self._output.say(voice.retired(process.name, run.retiring_for(), run.subject.beacon.get("drained", {})))
         elif action.kind != "stopped" or (run and run.subject.launch.argv):
             self._output.say(voice.line(process, action, took))
