@@ -1,0 +1,141 @@
+"""The demo shop on Windows: Django, a solo worker, beat and Flower, with a Redis that runs already (BROKER_FOR_TESTS)."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from devstack.demo.customer import Customer
+from devstack.demo.layout import lay_out
+from tests.support.redis_server import free_port
+from tests.support.windows import Up
+
+BROKER = os.environ.get("BROKER_FOR_TESTS", "")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "win32" or not BROKER, reason="for Windows, or wine: scripts/test.py --wine"
+)
+
+SLOW = """
+from celery import shared_task as slow_shared_task
+
+
+@slow_shared_task
+def slow(name, seconds):
+    import time
+    print(f"slow {name} began", flush=True)
+    time.sleep(seconds)
+    print(f"slow {name} ended", flush=True)
+"""
+
+
+class Shop:
+    def __init__(self, directory: Path, *, only: str = "") -> None:
+        self.path = directory / "my shop (é)"
+        lay_out(self.path)
+        self.port, flower = free_port(), free_port()
+        self.broker = f"{BROKER}/{free_port() % 14 + 1}"
+        text = f"PORT={self.port}\nFLOWER_PORT={flower}\nCELERY_BROKER_URL={self.broker}\n"
+        (self.path / ".env").write_bytes(text.replace("\n", "\r\n").encode())
+        tasks = self.path / "orders" / "tasks.py"
+        tasks.write_bytes(tasks.read_bytes() + SLOW.encode())
+        procfile = (self.path / "Procfile").read_text("utf-8").splitlines()
+        kept = [line for line in procfile if not only or re.match(only, line)]
+        (self.path / "Procfile").write_bytes("\r\n".join([*kept, ""]).encode())
+        import redis
+
+        self.redis = redis.Redis.from_url(self.broker)
+        self.redis.flushdb()
+
+    def send_slow(self, name: str, seconds: float) -> None:
+        from celery import Celery
+
+        with Celery(broker=self.broker) as app:
+            app.send_task("orders.tasks.slow", (name, seconds))
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        file = self.path / name
+        text = file.read_text("utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Shop:
+    return Shop(tmp_path, only="worker")
+
+
+def test_the_whole_stack_gets_ready_takes_an_order_and_goes(shop: Shop) -> None:
+    with Up(shop.path, "up") as up:
+        up.until("all ready")
+        assert "--pool=solo was added" in up.text
+        assert Customer(f"http://127.0.0.1:{shop.port}/").order().result
+        for name in ("web", "worker", "beat", "flower"):
+            assert re.search(rf"{name}\.1 is ready", up.text)
+        up.ctrl_c()
+        assert up.ends() == 130
+        up.leaves_nothing()
+        assert "Traceback" not in up.text
+    assert not list(shop.path.glob("celerybeat*"))
+
+
+def test_a_running_task_is_finished_before_the_worker_leaves(worker: Shop) -> None:
+    with Up(worker.path, "up", "--no-watch") as up:
+        up.until("all ready")
+        worker.send_slow("one", 3.0)
+        up.until("slow one began")
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert "slow one ended" in up.text
+        up.leaves_nothing()
+
+
+def test_a_worker_that_cannot_be_ordered_is_asked_by_ctrl_c(worker: Shop) -> None:
+    """As the first: warm, the task finishes, and exit code 1 is no crash."""
+    settings = "[processes.worker]\nas_written = true\ngrace = 30.0\n"
+    (worker.path / "devstack.toml").write_text(settings, "utf-8")
+    worker.edit("Procfile", "config worker", "config worker --pool=solo")
+    with Up(worker.path, "up", "--no-watch") as up:
+        up.until("ready\\.")
+        worker.send_slow("one", 3.0)
+        up.until("slow one began")
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert "slow one ended" in up.text
+        assert "worker.1 stopped" in up.text
+        up.leaves_nothing()
+
+
+def test_a_save_is_live_in_the_worker_and_its_running_task_finishes(worker: Shop) -> None:
+    with Up(worker.path, "up") as up:
+        up.until("all ready")
+        worker.send_slow("old", 4.0)
+        up.until("slow old began")
+        worker.edit("orders/tasks.py", "slow {name} began", "slow {name} begins")
+        up.until("slow old ended")
+        up.until(r"worker\.1 is (ready|reloaded)|worker.1 runs the new code|orders.*changed")
+        deadline = time.monotonic() + 60
+        worker.send_slow("new", 0.1)
+        up.until("slow new (begins|began)")
+        assert time.monotonic() < deadline
+        assert "slow new begins" in up.text
+        up.ctrl_c()
+        assert up.ends() == 130
+        up.leaves_nothing()
+
+
+def test_nothing_is_left_of_the_stack_when_devstack_is_killed(shop: Shop) -> None:
+    with Up(shop.path, "up") as up:
+        up.until("all ready")
+        up.process.kill()
+        up.process.wait()
+        up.leaves_nothing()

@@ -1,0 +1,171 @@
+"""Trees that start and stop: through `devstack up`, with real processes, consoles and jobs."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support.windows import Up
+
+pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="for Windows, or wine: scripts/test.py --wine")
+
+STUBBORN = """
+    import signal, subprocess, sys, time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if len(sys.argv) == 1:
+        subprocess.Popen([sys.executable, __file__, "child"])
+    print("stubborn", *sys.argv[1:], flush=True)
+    while True:
+        time.sleep(0.2)
+"""
+POLITE = """
+    import subprocess, sys, time
+    child = None if len(sys.argv) > 1 else subprocess.Popen([sys.executable, __file__, "child"])
+    name = sys.argv[-1] if len(sys.argv) > 1 else "parent"
+    print(f"up {name}", flush=True)
+    try:
+        while True:
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        if child:
+            child.wait()
+        print(f"bye {name}", flush=True)
+"""
+
+
+def project(directory: Path, procfile: str, **files: str) -> Path:
+    place = directory / "my shop (é)"
+    place.mkdir()
+    (place / "Procfile").write_bytes(procfile.encode())
+    for name, text in files.items():
+        (place / name.replace("_py", ".py").replace("_toml", ".toml")).write_text(textwrap.dedent(text), "utf-8")
+    return place
+
+
+def test_ctrl_c_reaches_the_whole_tree_of_each_process_once(tmp_path: Path) -> None:
+    place = project(tmp_path, "tree: python polite.py\n", polite_py=POLITE)
+    with Up(place, "up") as up:
+        up.until("up child")
+        up.until("all ready")
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert [up.text.count(f"bye {name}") for name in ("child", "parent")] == [1, 1]
+        assert "tree.1 stopped" in up.text
+        up.leaves_nothing()
+
+
+def test_a_tree_that_ignores_ctrl_c_is_ended_after_its_grace(tmp_path: Path) -> None:
+    settings = "[processes.tree]\ngrace = 1.0\n"
+    place = project(tmp_path, "tree: python stubborn.py\n", stubborn_py=STUBBORN, devstack_toml=settings)
+    with Up(place, "up") as up:
+        up.until("stubborn child")
+        up.ctrl_c()
+        assert up.ends() == 130
+        up.leaves_nothing()
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    settings = "[processes.tree]\ngrace = 1000.0\n"
+    place = project(tmp_path, "tree: python stubborn.py\n", stubborn_py=STUBBORN, devstack_toml=settings)
+    with Up(place, "up") as up:
+        up.until("stubborn child")
+        up.ctrl_c()
+        up.until("SIGINT: stopping")
+        up.ctrl_c()
+        assert up.ends() == 130
+        up.leaves_nothing()
+
+
+def test_nothing_is_left_when_devstack_is_killed(tmp_path: Path) -> None:
+    place = project(tmp_path, "tree: python stubborn.py\n", stubborn_py=STUBBORN)
+    with Up(place, "up") as up:
+        up.until("stubborn child")
+        assert len(up.left()) >= 2
+        up.process.kill()
+        up.process.wait()
+        up.leaves_nothing()
+
+
+def test_what_a_crashed_process_leaves_behind_is_ended(tmp_path: Path) -> None:
+    crash = """
+        import subprocess, sys
+        subprocess.Popen([sys.executable, "stubborn.py", "child"])
+        print("crashing", flush=True)
+        sys.exit(3)
+    """
+    place = project(
+        tmp_path,
+        "tree: python crash.py\nother: python polite.py\n",
+        crash_py=crash,
+        stubborn_py=STUBBORN,
+        polite_py=POLITE,
+        devstack_toml="max_failures = 1\n",
+    )
+    with Up(place, "up") as up:
+        up.until("error: tree.1 failed")
+        up.until("exited 3")
+        up.until("up child")
+        assert not [each for each in up.left() if "stubborn.py" in each.cmdline()]
+        up.ctrl_c()
+        up.ends()
+        up.leaves_nothing()
+
+
+def test_a_procfile_and_an_env_file_with_windows_line_ends(tmp_path: Path) -> None:
+    show = 'import os; print(repr(os.environ["NAME"]), os.environ["PORT"], flush=True)'
+    place = project(tmp_path, "\ufeff# a comment\r\n\r\nshow: python show.py\r\n", show_py=show)
+    (place / ".env").write_bytes(b"NAME='two words'\r\nPORT=8765\r\n")
+    with Up(place, "up") as up:
+        up.until(r"'two words' 8765")
+        assert up.ends() == 0
+
+
+def test_bytes_that_are_no_ascii_arrive_as_they_were(tmp_path: Path) -> None:
+    with Up(project(tmp_path, "say: python say.py\n", say_py='print("é ✓ 日本", flush=True)'), "up") as up:
+        up.until("é ✓ 日本")
+        assert up.ends() == 0
+
+
+def test_a_cmd_launcher_and_a_script_without_its_suffix_are_found(tmp_path: Path) -> None:
+    place = project(tmp_path, "tool: tools/hello there\n", hello_py='import sys; print("hello", *sys.argv[1:])')
+    (place / "tools").mkdir()
+    (place / "tools" / "hello.cmd").write_bytes(b'@echo off\r\npython "%~dp0..\\hello.py" %1 from cmd\r\n')
+    with Up(place, "up") as up:
+        up.until("hello there from cmd")
+        assert up.ends() == 0
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with Up(project(tmp_path, "web: nonesuch --port 1\n"), "up") as up:
+        assert up.ends() == 127
+        assert "nonesuch: command not found" in up.text
+
+
+def test_a_second_up_says_who_runs_already(tmp_path: Path) -> None:
+    place = project(tmp_path, "tree: python polite.py\n", polite_py=POLITE)
+    state = {"DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    with Up(place, "up", env=state) as first:
+        first.until("all ready")
+        with Up(place, "up", env=state) as second:
+            assert second.ends() == 2
+            assert "devstack already runs here" in second.text
+            assert f"process {first.process.pid} runs" in second.text
+        first.ctrl_c()
+        assert first.ends() == 130
+
+
+def test_every_byte_of_a_flood_arrives(tmp_path: Path) -> None:
+    flood = """
+        import sys
+        for n in range(50_000):
+            sys.stdout.write(f"line {n} of the flood\\n")
+    """
+    place = project(tmp_path, "flood: python flood.py\n", flood_py=flood)
+    with Up(place, "up", "--no-prefix") as up:
+        assert up.ends() == 0
+        numbers = [int(line.split()[1]) for line in up.text.splitlines() if line.endswith("of the flood")]
+        assert numbers == list(range(50_000))
+
