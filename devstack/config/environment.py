@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from devstack.config.env import EnvFile
 from devstack.core.record import Record
 
-PORT_STEP = 100
+PORT_STEP, PORT_SPAN = 100, 50_000
+"""From one line's PORT to the next one's, and how far all of them may reach: a thousand lines get 50 each."""
 
 
 class Layer(Record):

@@ -57,6 +57,7 @@ class Ground:
     settings: Settings
     port: int
     options: Options
+    step: int = environment.PORT_STEP
     venvs: dict[tuple[Path, ...], interpreter.Venv | None] = field(default_factory=dict)
 
     def venv(self, *nearer: Path) -> interpreter.Venv | None:
@@ -103,12 +104,12 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     """Raises DevstackError for a command that no shell would take, and for a directory that is not there."""
     own = ground.settings.process(line.name)
     process = f"{line.name}.{n}"
-    base = own.port if own.port is not None else ground.port + environment.PORT_STEP * line.index
+    base = own.port if own.port is not None else ground.port + ground.step * line.index
     table = own.env or {}
     source = ground.settings.sources.get(("processes", line.name, "env"), "default")
     port = int(table["PORT"]) if table.get("PORT", "").isdigit() else base + n - 1
     if port > LAST_PORT:
-        why = f"ports end at {LAST_PORT}, and each line gets {environment.PORT_STEP} more than the one above it"
+        why = f"ports end at {LAST_PORT}, and each line gets {ground.step} more than the one above it"
         raise DevstackError(f"{process} would get PORT {port}", why=why, fix="start lower: -p 8000", where=line.where)
     command = _parse(line)
     start = start_of(line, own, ground)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.config import dirs, env, order, places, procfile, settings, text
-from devstack.config.environment import Environment
+from devstack.config.environment import PORT_SPAN, PORT_STEP, Environment
 from devstack.config.explain import Explained
 from devstack.config.interpreter import Venv
 from devstack.config.launching import Ground, Line
@@ -94,7 +94,8 @@ def load(options: Options) -> Project:
     port, port_source, port_notes = _port(options, chosen, environment)
     name, key = dirs.identity(str(directory))
     state_dir, runtime_dir = map(Path, dirs.state(str(directory), options.environ))
-    ground = Ground(directory, state_dir, environment, chosen, port, options)
+    step = min(PORT_STEP, PORT_SPAN // max(len(entries), 1))
+    ground = Ground(directory, state_dir, environment, chosen, port, options, step)
     venv = ground.venv()
     persist = options.redis_persist or chosen.redis.persist
     docker = chosen.redis.docker or options.redis_docker

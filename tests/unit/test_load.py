@@ -715,6 +715,13 @@ def test_the_example_loads_and_each_of_its_programs_is_known(tmp_path: Path) -> 
     assert services(project)["web"].probe.options["port"] == 8000
 
 
+def test_a_thousand_lines_all_get_a_port(make: Make) -> None:
+    project = make({"Procfile": "".join(f"p{n}: run\n" for n in range(1000))})
+    ports = [service.launch(1).port for service in project.services]
+    assert (ports[0], len(set(ports))) == (5000, 1000)
+    assert max(port or 0 for port in ports) < 65536
+
+
 def test_a_port_beyond_the_last_one_is_refused(make: Make) -> None:
     with pytest.raises(DevstackError) as caught:
         make({"Procfile": "a: run\nb: run\n"}, port=65500)
