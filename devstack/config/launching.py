@@ -57,7 +57,7 @@ class Ground:
     settings: Settings
     port: int
     options: Options
-    step: int = environment.PORT_STEP
+    step: int
     venvs: dict[tuple[Path, ...], interpreter.Venv | None] = field(default_factory=dict)
 
     def venv(self, *nearer: Path) -> interpreter.Venv | None:
