@@ -422,6 +422,29 @@ def test_new_code_that_dies_leaves_the_old_one_running() -> None:
     assert (p.phase, p.run, p.pid, p.failures) == (Phase.READY, 1, 4711, 0)
 
 
+def test_new_code_that_cannot_be_had_beside_the_old_comes_after_it_from_then_on() -> None:
+    stack = all_ready()
+    decide(stack, e.Spawned("worker.1", 1, 4711))
+    reload(stack, "worker.1")
+
+    actions = decide(stack, e.Clashed("worker.1", 2, (9000,), "port 9000"))
+
+    assert actions[:3] == [
+        e.Announce("worker.1", 2, "remark", "port 9000"),
+        e.Kill("worker.1", 2),
+        e.AskToLeave("worker.1", 1),
+    ]
+    p = stack.processes["worker.1"]
+    assert (p.phase, p.run, p.pid, p.previous) == (Phase.STOPPING, 1, 4711, None)
+    decide(stack, e.Exited("worker.1", 2, -9))
+    assert spawned(exited(stack, "worker.1", 0)) == ["worker.1"]
+    ready(stack, "worker.1")
+    assert asked(reload(stack, "worker.1")) == ["worker.1"]
+    # One that is no newest run beside an old one says nothing by it.
+    assert decide(stack, e.Clashed("worker.1", 3, (9001,), "port 9001")) == []
+    assert p.clashed == (9000,)
+
+
 def test_new_code_that_hangs_leaves_the_old_one_running() -> None:
     stack = all_ready()
     reload(stack, "worker.1")
