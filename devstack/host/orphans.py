@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,7 +40,7 @@ class Orphan:
 
 def new_run() -> str:
     """The marker of the `up` that this process is."""
-    return f"{os.getpid()}-{_born(os.getpid())}-{uuid.uuid4().hex[:12]}"
+    return f"{os.getpid()}-{_born(os.getpid())}-{os.urandom(6).hex()}"
 
 
 def find(run: str | None = None) -> list[Orphan]:

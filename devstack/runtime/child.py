@@ -13,15 +13,17 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devstack.core.health import Subject
 from devstack.host import Host, Tree
 from devstack.host.guard import Guard
 from devstack.probes.log import PRINTED, Search
 from devstack.runtime.channel import Channel
-from devstack.runtime.loopback import Loopback
 from devstack.runtime.output import Source
+
+if TYPE_CHECKING:
+    from devstack.runtime.loopback import Loopback
 
 TAIL = 16 * 1024
 """Bytes of the last output that are kept for error reports and the log probe."""
@@ -92,6 +94,8 @@ class Child(asyncio.SubprocessProtocol):
             ours, theirs = socket.socketpair()
             env["DEVSTACK_CHANNEL"] = f"fd:{theirs.fileno()}"
         elif launch.channel:
+            from devstack.runtime.loopback import Loopback
+
             self._channel = await Loopback.open(self._hear)
             env["DEVSTACK_CHANNEL"] = self._channel.address
         options = self._host.spawn_options()
