@@ -12,8 +12,10 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat told control ports resp
             one question per file; what two of them share
-  host/     posix guard guardian windows job console interrupt orphans mounts
+  host/     posix guard guardian windows job console interrupt orphans mounts usage
             what differs between systems
+  control/  messages client server desk names secrecy rows instant
+            the socket through which another terminal drives a running stack
   runtime/  supervisor run launcher child output logs prober channel loopback standby voice preflight broker ask inputs provision servers
             container
             watcher watched contents saves syntax users clash
@@ -23,6 +25,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
   demo/     layout proof customer
             the demo shop
   cli/      up check apps outlook doctor demo look options provide later
+            driven live ps
             what a person types
 """
 

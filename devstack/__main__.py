@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import gc
 import sys
-import traceback
 
 # Nothing that an import makes is ever garbage, and looking for some takes a tenth of the start. On again in `cli.Lazy`.
 gc.disable()
 
-import click  # noqa: E402
-
-from devstack import errors  # noqa: E402
-from devstack.cli import devstack  # noqa: E402
-
 
 def main() -> None:
     words = sys.argv[1:]
+    if words[:1] == ["ps"]:
+        from devstack.control import instant
+
+        if words in instant.PLAIN and instant.ps(words):
+            return
+    run(words)
+
+
+def run(words: list[str]) -> None:
+    import traceback
+
+    import click
+
+    from devstack import errors
+    from devstack.cli import devstack
+
     # Legal behind the command too, as people expect; not behind "--", where another program's words begin.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]

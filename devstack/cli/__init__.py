@@ -11,6 +11,7 @@ from devstack import __version__
 
 COMMANDS = {
     "up": "Start everything in the Procfile and stay until Ctrl-C.",
+    "ps": "Show every process of the running stack, and why it is as it is.",
     "check": "Read the Procfile, .env and settings, and say what they mean. Starts no server.",
     "doctor": "Find, and end, what a killed `devstack up` left behind.",
     "demo": "Create a small Django + Celery shop and run it.",

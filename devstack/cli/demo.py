@@ -35,7 +35,7 @@ def demo(directory: Path, check: bool, port: int | None) -> None:
     web = port or _free(WEB, "the shop")
     os.environ.update(_variables(_free(FLOWER, "Flower")))
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
-    arguments = ["-d", str(directory), "-p", str(web)]
+    arguments = ["-C", str(directory), "-p", str(web)]
     if check:
         from devstack.demo.proof import prove
 

@@ -16,7 +16,7 @@ from devstack.host import orphans as leftovers
 @click.option("--orphans", is_flag=True, help="Processes that an earlier `devstack up` left behind.")
 @click.option("--end", is_flag=True, help="End them: asked to leave, then killed.")
 @click.option(
-    "-d",
+    "-C",
     "--directory",
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
     help="Only those that run in here.",

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def project_options(command: F) -> F:
-    """Adds -f -e -d -p -m and --env-overrides. The command takes them as keyword arguments and passes them to `options`."""
+    """Adds -f -e -C -p -m and --env-overrides. The command takes them as keyword arguments and passes them to `options`."""
     for option in reversed(
         (
             click.option(
@@ -38,7 +38,7 @@ def project_options(command: F) -> F:
                 help="Files with variables; a later one wins. [default: .env, if there is one]",
             ),
             click.option(
-                "-d",
+                "-C",
                 "--directory",
                 metavar="DIR",
                 type=click.Path(path_type=Path),

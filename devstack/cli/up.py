@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from devstack import host
+from devstack.cli.driven import driven
 from devstack.cli.look import STDOUT, check_names, look_options
 from devstack.cli.look import look as look_of
 from devstack.cli.options import options, project_options
@@ -159,6 +160,11 @@ class Session:
         if self.code is None or force:
             self._end(128 + number, f"{signal.Signals(number).name}: stopping", force)
 
+    def asked_to_leave(self, force: bool) -> None:
+        """By `devstack down`."""
+        if self.code is None or force:
+            self._end(0, "devstack down: stopping", force)
+
     def unread(self, error: OSError) -> None:
         """Our output cannot be written any more. Ctrl-C in `devstack up | tee log` ends tee first: that forces nothing."""
         if error.errno not in (errno.EPIPE, errno.EIO):
@@ -195,9 +201,10 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
     try:
         for note in [*([swept] if swept else []), *project.notes]:
             output.say(note)
-        provided = await provide(project, output.say)
-        with only_beat(project, here, provided.broker):
-            code = await _supervise(project, here, session, provided, take_over)
+        async with driven(project, here, lambda: session.supervisor, session.asked_to_leave, logs.listen, output.say):
+            provided = await provide(project, output.say)
+            with only_beat(project, here, provided.broker):
+                code = await _supervise(project, here, session, provided, take_over)
     except asyncio.CancelledError:
         if session.code is None:
             raise

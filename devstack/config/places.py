@@ -1,6 +1,6 @@
 """Where a project is: its directory, its Procfile and its .env files.
 
-Rule 1: the directory is `-d`, else that of the Procfile named by `-f`, else the current one or the nearest above it that has a Procfile or
+Rule 1: the directory is `-C`, else that of the Procfile named by `-f`, else the current one or the nearest above it that has a Procfile or
 settings, not higher than the repository's root (as git looks for itself).
 Rule 2: the Procfile is `-f`, else the `procfile` of the settings, else Procfile.dev, else Procfile.
 """
@@ -28,7 +28,7 @@ def directory(options: Options) -> tuple[Path, list[str]]:
         found = _existing(procfile, (current,), options.source("procfile")).parent.resolve()
         if found == current.resolve():
             return found, []
-        note = f"runs in {called(found, current)}, where the Procfile is; add -d . to run in the current directory"
+        note = f"runs in {called(found, current)}, where the Procfile is; add -C . to run in the current directory"
         return found, [note]
     found = Path(dirs.nearest(str(current.resolve())))
     return found, [] if found == current.resolve() else [f"the project is {found}"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from devstack.host.guard import Guard
 
@@ -65,6 +65,12 @@ class Host(Protocol):
 
     def lock(self, path: Path, text: str) -> AbstractContextManager[str | None]:
         """Hold the file locked inside the context, with `text` in it. Gives None, or what the present holder wrote if it is taken."""
+
+    def ours(self, line: socket.socket) -> bool:
+        """Whether the other end of a Unix socket belongs to our user (or to root, who may do everything anyway)."""
+
+    def become(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> NoReturn:
+        """Be that program from now on, with our terminal. OSError when it cannot be run."""
 
     def guard(self, run: str) -> Guard:
         """Start what ends all processes of this run (DEVSTACK_RUN) when we are gone and could not."""

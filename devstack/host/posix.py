@@ -13,10 +13,11 @@ import os
 import resource
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from devstack.errors import DevstackError
 from devstack.host import Tree
@@ -149,6 +150,22 @@ def lock(path: Path, text: str) -> Iterator[str | None]:
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def ours(line: socket.socket) -> bool:
+    if sys.platform == "linux":
+        _, user, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    else:
+        # LOCAL_PEERCRED of SOL_LOCAL: struct xucred begins with a version and the user.
+        _, user = struct.unpack("2I", line.getsockopt(0, 1, 76)[:8])
+    return user in (0, os.getuid())
+
+
+def become(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> NoReturn:
+    words = _resolved(argv, env, cwd)
+    os.chdir(cwd)
+    sys.stdout.flush()
+    os.execvpe(words[0], words, dict(env))
 
 
 def guard(run: str) -> Guard:

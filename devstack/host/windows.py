@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from devstack.host import Tree, console, job
 from devstack.host.guard import Guard
@@ -175,6 +175,19 @@ class Jobs(Guard):
 
     async def close(self) -> None:
         pass
+
+
+def ours(line: socket.socket) -> bool:
+    return False  # there are no Unix sockets
+
+
+def become(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> NoReturn:
+    """The next best: stay, leave Ctrl-C to it, and pass its exit code on. (execve would return to the shell at once.)"""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(subprocess.call(_argv(argv, False, env, cwd), env=dict(env), cwd=cwd))
+
+
+_argv = argv
 
 
 def guard(run: str) -> Guard:

@@ -90,6 +90,7 @@ class Logs:
         self._unwritten = 0
         self._closing = False
         self.full = False
+        self._written: Callable[[], None] | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
@@ -98,6 +99,10 @@ class Logs:
         self._loop = asyncio.get_running_loop()
         self._on_full, self._on_drained = on_full, on_drained
         self._thread.start()
+
+    def listen(self, call: Callable[[], None] | None) -> None:
+        """`call` is called in the loop whenever something has been written."""
+        self._written = call
 
     def write(self, name: str, data: bytes) -> None:
         if not data:
@@ -146,6 +151,8 @@ class Logs:
                     self.full &= not drained
                 if drained:
                     self._in_loop(self._on_drained)
+            if self._written:
+                self._in_loop(self._written)
 
     def _append(self, name: str, moment: float, data: bytes) -> None:
         try:

@@ -101,14 +101,14 @@ def test_what_is_left_when_nobody_could_clean_up_is_found_and_ended(nasty: Path)
         up.ends()
         assert len(up.left()) >= 6
 
-        found = devstack(nasty, "doctor", "--orphans", "-d", ".")
+        found = devstack(nasty, "doctor", "--orphans", "-C", ".")
         assert found.returncode == 1
         assert "stubborn.1 (pid " in found.stdout
         with Up(nasty, "up", "--no-color", state=state) as again:
             again.until("ended what an earlier devstack up left behind: .*stubborn.1")
             assert not up.left()
             again.until("up$", 4)
-            nothing = devstack(nasty, "doctor", "--orphans", "-d", ".", "--json")
+            nothing = devstack(nasty, "doctor", "--orphans", "-C", ".", "--json")
             assert str(nasty) not in nothing.stdout, "what a living devstack runs is no orphan"
 
 
@@ -118,7 +118,7 @@ def test_doctor_ends_orphans(nasty: Path) -> None:
         for pid in [*guardians(up), up.process.pid]:
             os.kill(pid, signal.SIGKILL)
         up.ends()
-        ended = devstack(nasty, "doctor", "--orphans", "-d", ".", "--end")
+        ended = devstack(nasty, "doctor", "--orphans", "-C", ".", "--end")
         assert (ended.returncode, up.left()) == (0, [])
         assert "ended  stubborn.1" in ended.stdout
 

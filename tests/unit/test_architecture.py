@@ -18,6 +18,7 @@ ALLOWED = {
     "probes": {"probes", "core", "errors"},
     "kinds": {"kinds", "core", "errors"},
     "runtime": {"runtime", "core", "errors", "host", "probes", "kinds"},
+    "control": {"control", "core", "errors", "host", "config"},
     "inside": set(),
     "demo": {"demo", "core", "errors"},
 }

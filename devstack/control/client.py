@@ -1,0 +1,91 @@
+"""The other end: asks the stack of a project, and gives what it answers. Blocking, and nothing but the standard library.
+
+Rule 1: the file of a socket proves nothing; who does not answer is not there.
+Rule 2: `devstack ps` waits for what is imported here: no typing, no pathlib, nothing of ours but `messages`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+
+from devstack.control.messages import ADDRESS, SOCKET, encode
+
+CONNECTS_WITHIN = 2.0
+ANSWERS_WITHIN = 15.0
+"""Seconds until the first answer to a question that is answered at once."""
+
+
+class NotRunning(Exception):
+    """No stack answers there."""
+
+
+class Lost(Exception):
+    """The connection ended before the answer did: the stack was killed."""
+
+
+class Refused(Exception):
+    """The stack says no, and why."""
+
+    def __init__(self, what: str, why: str, fix: str, code: int) -> None:
+        super().__init__(what)
+        self.what, self.why, self.fix, self.code = what, why, fix, code
+
+
+def ask(directory: str, do: str, within: float | None = ANSWERS_WITHIN, **more: object) -> Iterator[dict[str, object]]:
+    """Every answer of the stack whose runtime directory this is; the last one has "end". `within` limits the wait for each.
+
+    Raises NotRunning, Refused, Lost, and TimeoutError.
+    """
+    line, extra = connect(directory)
+    with line:
+        line.settimeout(within)
+        with contextlib.suppress(OSError):  # it has refused us already, and says why
+            line.sendall(encode({"do": do, **extra, **more}))
+        yield from _answers(line)
+
+
+def one(directory: str, do: str, **more: object) -> dict[str, object]:
+    """The answer to a question that has just one."""
+    *_, last = ask(directory, do, ANSWERS_WITHIN, **more)
+    return last
+
+
+def connect(directory: str) -> tuple[socket.socket, dict[str, object]]:
+    """A connection, and what each request over it must have."""
+    if hasattr(socket, "AF_UNIX"):
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        line.settimeout(CONNECTS_WITHIN)
+        try:
+            line.connect(os.path.join(directory, SOCKET))
+            return line, {}
+        except OSError:  # nobody there, nobody any more, or a path too long to be one
+            line.close()
+    with contextlib.suppress(OSError, ValueError):
+        with open(os.path.join(directory, ADDRESS), encoding="ascii") as file:
+            port, token = file.read().split()
+        return socket.create_connection(("127.0.0.1", int(port)), CONNECTS_WITHIN), {"token": token}
+    raise NotRunning(directory)
+
+
+def _answers(line: socket.socket) -> Iterator[dict[str, object]]:
+    with line.makefile("rb") as answers:
+        while True:
+            try:
+                text = answers.readline()
+            except ConnectionError:
+                text = b""
+            if not text.endswith(b"\n"):
+                raise Lost
+            try:
+                message = json.loads(text)
+            except ValueError:
+                raise NotRunning("somebody else answers there") from None
+            if isinstance(error := message.get("error"), dict):
+                raise Refused(error["what"], error.get("why", ""), error.get("fix", ""), message.get("end", 1))
+            yield message
+            if "end" in message:
+                return
