@@ -12,17 +12,22 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 from xml.etree import ElementTree
 
 import environment
+import wine
 from environment import ROOT, Failed
 
+NOT_RUN = "0 passed, 0 failed (pytest did not run)"
 CORE = "devstack/core/*"
 CORE_BRANCHES = 95.0
 """Per cent of the branches of the core that the tests must take."""
 
 
 def main(arguments: list[str]) -> None:
+    if "--wine" in arguments:
+        _on_wine([each for each in arguments if each != "--wine"])
     here = "--here" in arguments
     rest = [each for each in arguments if each != "--here"]
     began = time.monotonic()
@@ -43,6 +48,17 @@ def main(arguments: list[str]) -> None:
     print(f"{time.monotonic() - began:.0f} s")
     print(counted)
     sys.exit(code or (0 if checked and enough else 1))
+
+
+def _on_wine(arguments: list[str]) -> NoReturn:
+    began = time.monotonic()
+    with environment.explained(), tempfile.TemporaryDirectory() as place:
+        python = environment.ready(".venv-test", [".", *_development()])
+        code = wine.run(python, arguments, report := Path(place) / "report.xml")
+        counted = _counted(report)
+    print(f"{time.monotonic() - began:.0f} s on Windows' CPython under wine")
+    print(counted or NOT_RUN)
+    sys.exit(code)
 
 
 def _development() -> list[str]:
@@ -76,17 +92,24 @@ def _pytest(python: str, arguments: Sequence[str], place: Path) -> tuple[int, st
     report, coverage = place / "report.xml", [python, "-m", "coverage"]
     os.environ["COVERAGE_FILE"] = str(place / "coverage")
     code = subprocess.run([*coverage, "run", "-m", "pytest", f"--junitxml={report}", *arguments], cwd=ROOT).returncode
-    if not report.exists():
-        return code or 1, "0 passed, 0 failed (pytest did not run)", None
-    found = [suite.attrib for suite in ElementTree.parse(report).iter("testsuite")]
-    tests, failed, skipped = (
-        sum(int(each[key]) for each in found for key in keys)
-        for keys in (["tests"], ["failures", "errors"], ["skipped"])
-    )
-    counted = f"{tests - failed - skipped} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+    counted = _counted(report)
+    if not counted:
+        return code or 1, NOT_RUN, None
     summary = place / "coverage.json"
     subprocess.run([*coverage, "json", "-q", f"--include={CORE}", "-o", str(summary)], cwd=ROOT, check=False)
     if not summary.exists():
         return code, counted, None
     totals = json.loads(summary.read_text("utf-8"))["totals"]
     return code, counted, 100 * totals["covered_branches"] / max(1, totals["num_branches"])
+
+
+def _counted(report: Path) -> str:
+    """The tests in words; empty when pytest did not run."""
+    if not report.exists():
+        return ""
+    found = [suite.attrib for suite in ElementTree.parse(report).iter("testsuite")]
+    tests, failed, skipped = (
+        sum(int(each[key]) for each in found for key in keys)
+        for keys in (["tests"], ["failures", "errors"], ["skipped"])
+    )
+    return f"{tests - failed - skipped} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
