@@ -168,4 +168,3 @@ def test_every_byte_of_a_flood_arrives(tmp_path: Path) -> None:
         assert up.ends() == 0
         numbers = [int(line.split()[1]) for line in up.text.splitlines() if line.endswith("of the flood")]
         assert numbers == list(range(50_000))
-
