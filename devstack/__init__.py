@@ -24,8 +24,8 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop
-  cli/      up check apps outlook doctor demo look options provide later
-            driven live ps
+  cli/      group plain session up check apps outlook doctor demo look options provide later
+            driven live ps change down why
             what a person types
 """
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import TYPE_CHECKING
 
-# Nothing that an import makes is ever garbage, and looking for some takes a tenth of the start. On again in `cli.Lazy`.
+if TYPE_CHECKING:
+    from devstack.errors import DevstackError
+
+# Nothing that an import makes is ever garbage, and looking for some takes a tenth of the start. On again in `cli.group` and
+# `cli.plain`.
 gc.disable()
 
 
@@ -20,33 +25,24 @@ def main() -> None:
 
 
 def run(words: list[str]) -> None:
-    import traceback
-
-    import click
-
     from devstack import errors
-    from devstack.cli import devstack
+    from devstack.cli import plain
 
     # Legal behind the command too, as people expect; not behind "--", where another program's words begin.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
     try:
-        devstack.main(words, prog_name="devstack", standalone_mode=False)
+        plain.up(words)
+        _with_click(words)
     except errors.DevstackError as error:
         if debug:
-            traceback.print_exc()
-        from devstack.core.secrets import mask
+            import traceback
 
-        # What it quotes may be a line of .env.
-        click.echo(mask(str(error)), err=True)
+            traceback.print_exc()
+        _tell(error)  # what it quotes may be a line of .env
         sys.exit(error.code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as exit:
-        sys.exit(exit.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         sys.exit(errors.INTERRUPTED)
     except BrokenPipeError:
         sys.exit(errors.FAILED)
@@ -58,10 +54,34 @@ def run(words: list[str]) -> None:
             why=f"{type(error).__name__}: {error}",
             fix="run it again with --debug and report what it prints",
         )
-        from devstack.core.secrets import mask
-
-        click.echo(mask(str(bug)), err=True)
+        _tell(bug)
         sys.exit(errors.FAILED)
+
+
+def _with_click(words: list[str]) -> None:
+    import click
+
+    from devstack import errors
+    from devstack.cli.group import devstack
+
+    try:
+        devstack.main(words, prog_name="devstack", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as exit:
+        sys.exit(exit.exit_code)
+    except click.Abort:
+        sys.exit(errors.INTERRUPTED)
+
+
+def _tell(error: DevstackError) -> None:
+    """Without passwords, and whatever the terminal can write."""
+    import click
+
+    from devstack.core.secrets import mask
+
+    click.echo(mask(str(error)), err=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""The commands. Each lives in a module of its own name and is imported when it is used, so that none pays for another."""
+"""The commands. Each lives in a module of its own name and is imported when it is used, so that none pays for another.
 
-from __future__ import annotations
-
-import gc
-import importlib
-
-import click
-
-from devstack import __version__
+`group` makes one program of them.
+"""
 
 COMMANDS = {
     "up": "Start everything in the Procfile and stay until Ctrl-C.",
+    "down": "Stop the running stack, in order.",
+    "start": "Start processes of it again.",
+    "stop": "Stop some of its processes.",
+    "restart": "Restart some of its processes.",
+    "scale": "Change how many of each run: worker=3.",
+    "wait": "Stay until everything, or what is named, is ready.",
+    "why": "Say how a process came to be as it is.",
     "ps": "Show every process of the running stack, and why it is as it is.",
     "check": "Read the Procfile, .env and settings, and say what they mean. Starts no server.",
     "doctor": "Find, and end, what a killed `devstack up` left behind.",
@@ -18,37 +19,5 @@ COMMANDS = {
 }
 
 
-class Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(importlib.import_module(f"devstack.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        gc.freeze()
-        gc.enable()
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from devstack.errors import did_you_mean
-
-            near = did_you_mean(args[0], list(COMMANDS))
-            raise click.UsageError(f"{error.message} {near}".strip(), ctx) from None
-
-
-@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="devstack", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show tracebacks instead of explanations.")
-def devstack(debug: bool) -> None:
-    """The local process supervisor and dev launcher for Django, Celery and Redis."""
+MODULES = dict.fromkeys(("start", "stop", "restart", "scale", "wait"), "change")
+"""Those that do not live in a module of their own name."""

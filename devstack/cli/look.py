@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import click
-
 from devstack.errors import DevstackError, did_you_mean
 from devstack.runtime.output import Look
 
@@ -17,6 +15,8 @@ STDOUT = 1
 
 def look_options(command: F) -> F:
     """Adds them; the command takes them as keyword arguments and passes them to `look`."""
+    import click
+
     for option in reversed(
         (
             click.option(

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-
-import click
-from click.core import ParameterSource
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from devstack import host
 from devstack.config.options import Options
 from devstack.errors import DevstackError
+
+if TYPE_CHECKING:
+    import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def project_options(command: F) -> F:
     """Adds -f -e -C -p -m and --env-overrides. The command takes them as keyword arguments and passes them to `options`."""
+    import click
+
     for option in reversed(
         (
             click.option(
@@ -83,6 +85,8 @@ def options(
     **more: Any,
 ) -> Options:
     """The Options of the running command; `more` are those that it has alone (names, watch, …)."""
+    import click
+
     files = tuple(part for part in (part.strip() for each in env_files for part in each.split(",")) if part)
     return Options(
         procfile=procfile,
@@ -91,23 +95,25 @@ def options(
         port=port,
         formation=formation,
         env_overrides=env_overrides,
-        environ=dict(os.environ),
-        system=host.system(),
         sources=_sources(click.get_current_context()),
-        current=_current(),
+        **surroundings(),
         **more,
     )
 
 
-def _current() -> Path:
+def surroundings() -> dict[str, Any]:
+    """What Options have that nobody types."""
     try:
-        return Path.cwd()
+        return {"current": Path.cwd(), "environ": dict(os.environ), "system": host.system()}
     except FileNotFoundError:
         raise DevstackError("the current directory is gone", fix="cd into the project again") from None
 
 
 def _sources(context: click.Context) -> dict[str, str]:
     """How messages call each option: by its variable, where that gave the value, else by its longest spelling."""
+    import click
+    from click.core import ParameterSource
+
     found = {}
     for parameter in context.command.params:
         if not isinstance(parameter, click.Option) or parameter.name is None:

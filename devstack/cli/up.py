@@ -1,41 +1,17 @@
-"""`devstack up`: from what a person wrote to a running stack, and to its end."""
+"""`devstack up`: what a person can say about it. What happens then is in `session`."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
-import importlib
 import math
-import os
-import signal
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from devstack import host
-from devstack.cli.driven import driven
-from devstack.cli.look import STDOUT, check_names, look_options
+from devstack.cli import session
 from devstack.cli.look import look as look_of
+from devstack.cli.look import look_options
 from devstack.cli.options import options, project_options
-from devstack.cli.provide import Provided, only_beat, provide, tidy
-from devstack.config.load import Project, load
-from devstack.core.model import Stack
-from devstack.core.names import listing
-from devstack.errors import UNREAD, DevstackError
-from devstack.host import orphans
-from devstack.kinds import OTHER
-from devstack.runtime.logs import Logs
-from devstack.runtime.output import Look, Output
-from devstack.runtime.supervisor import Supervisor
-
-HUP = 1
-UNDISTURBED = 0.05
-"""Seconds that the processes have to be spawned and heard before anything else is imported."""
+from devstack.host.orphans import new_run
 
 
 @click.command()
@@ -81,169 +57,5 @@ def up(names: tuple[str, ...], take_over: bool, **given: Any) -> None:
     """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
     if given["ready_within"] is not None and not math.isfinite(given["ready_within"]):
         raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
-    _standard_streams()
-    here = host.here()
     look = look_of(**{name: given.pop(name) for name in ("timestamps", "prefix", "color", "only", "hidden", "as_json")})
-    project = load(options(names=names, colour=look.colour, run=orphans.new_run(), **given))
-    processes = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
-    check_names(look, [service.name for service in project.services], processes)
-    project.make_directories()
-    with _alone(project, here), _swept(project) as swept:
-        here.prepare(len(processes))
-        sys.exit(asyncio.run(_run(project, here, look, processes, swept, take_over)))
-
-
-def _standard_streams() -> None:
-    """With `devstack up >&-` the first file that we open would become our output."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
-@contextlib.contextmanager
-def _alone(project: Project, here: host.Host) -> Iterator[None]:
-    """One `up` per project. The lock is the system's, so a crash leaves none behind."""
-    with here.lock(project.runtime_dir / "up.lock", f"{os.getpid()} {time.time():.0f}") as holder:
-        if holder is not None:
-            pid, _, since = holder.partition(" ")
-            started = time.strftime(" since %H:%M", time.localtime(int(since))) if since.isdigit() else ""
-            raise DevstackError(
-                f"devstack already runs here{started}",
-                why=f"process {pid} runs the stack of {project.directory}",
-                fix="use that one, or stop it with Ctrl-C in its terminal",
-            )
-        yield
-
-
-@contextlib.contextmanager
-def _swept(project: Project) -> Iterator[str]:
-    """Leaves a note of this run while it lives. One that is there already is of a run that was killed: what it left behind is ended first.
-
-    Gives the sentence about that.
-    """
-    note, said = project.runtime_dir / "run", ""
-    with contextlib.suppress(OSError):
-        if found := orphans.find(note.read_text(errors="replace")):
-            left = orphans.end(found)
-            said = f"ended what an earlier devstack up left behind: {listing([str(each) for each in found])}"
-            if left:
-                said += f"; still there: {listing([str(each) for each in left])}"
-    note.write_text(project.options.run)
-    try:
-        yield said
-    finally:
-        note.unlink(missing_ok=True)
-
-
-class Session:
-    """One `up` in the loop: signals and the reader of the output can end it at any time, also while it still looks for Redis."""
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
-        self.supervisor: Supervisor | None = None
-        self.code: int | None = None
-        """The exit code when something outside ended us."""
-        self._signals = 0
-        self._task = asyncio.current_task()
-
-    def signalled(self, number: int) -> None:
-        """The first one stops everything in order. A second one of those that a person sends on purpose does not wait any more; HUP comes
-        along with others when a terminal closes, and says nothing new.
-        """
-        if number != HUP:
-            self._signals += 1
-        force = self._signals > 1
-        if force and self.supervisor is None:
-            os._exit(128 + number)  # something that looks for Redis hangs
-        if self.code is None or force:
-            self._end(128 + number, f"{signal.Signals(number).name}: stopping", force)
-
-    def asked_to_leave(self, force: bool) -> None:
-        """By `devstack down`."""
-        if self.code is None or force:
-            self._end(0, "devstack down: stopping", force)
-
-    def unread(self, error: OSError) -> None:
-        """Our output cannot be written any more. Ctrl-C in `devstack up | tee log` ends tee first: that forces nothing."""
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            sys.stderr.write(f"devstack: the output cannot be written: {error.strerror}\n")
-        if self.code is None:
-            self._end(UNREAD, "", force=False)
-
-    def pause(self) -> None:
-        if self.supervisor:
-            self.supervisor.pause()
-
-    def resume(self) -> None:
-        if self.supervisor:
-            self.supervisor.resume()
-
-    def _end(self, code: int, why: str, force: bool) -> None:
-        if self.code is None:
-            self.code = code
-            if why:
-                self.output.say(why)
-        if self.supervisor:
-            self.supervisor.leave(force)
-        elif self._task:
-            self._task.cancel()
-
-
-async def _run(project: Project, here: host.Host, look: Look, processes: list[str], swept: str, take_over: bool) -> int:
-    settings = project.settings
-    logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
-    output = Output([*processes, "redis.1"], look=look, logs=logs)
-    session = Session(output)
-    output.open(STDOUT, session.pause, session.resume, session.unread)
-    here.on_signals(asyncio.get_running_loop(), session.signalled)
-    try:
-        for note in [*([swept] if swept else []), *project.notes]:
-            output.say(note)
-        async with driven(project, here, lambda: session.supervisor, session.asked_to_leave, logs.listen, output.say):
-            provided = await provide(project, output.say)
-            with only_beat(project, here, provided.broker):
-                code = await _supervise(project, here, session, provided, take_over)
-    except asyncio.CancelledError:
-        if session.code is None:
-            raise
-        code = session.code
-    finally:
-        logs.close()
-        if lost := await output.close(hurried=lambda: session.code is not None):
-            sys.stderr.write(f"devstack: {lost} bytes of output were not read\n")
-    return code if session.code is None else session.code
-
-
-async def _supervise(project: Project, here: host.Host, session: Session, provided: Provided, take_over: bool) -> int:
-    stack = Stack.of(
-        project.services,
-        exit_on_failure=project.options.exit_on_failure,
-        max_failures=project.settings.max_failures,
-    )
-    known = [service for service in project.services if service.kind != OTHER.name]
-    urls = {service.name: url for service in known if (url := service.launch(1).url)}
-    guard = here.guard(project.options.run)
-    session.supervisor = Supervisor(
-        stack, here, session.output, guard=guard, broker=provided.broker, urls=urls, take_over=take_over
-    )
-    supervisor = session.supervisor
-    companions = [provided.later.look_again(supervisor, here)] if provided.later else []
-    if project.options.watch:
-        companions.append(_watch(stack, Path(project.directory), supervisor, session.output))
-    try:
-        return await supervisor.run(*companions)
-    finally:
-        await guard.close()
-        if project.redis_image:
-            await tidy(project)
-
-
-async def _watch(stack: Stack, root: Path, supervisor: Supervisor, output: Output) -> None:
-    """The watcher, with all that it needs: a tenth of what is imported. Nobody saves that soon."""
-    await asyncio.sleep(UNDISTURBED)
-    await asyncio.to_thread(importlib.import_module, "devstack.runtime.watcher")
-    from devstack.runtime import watcher
-
-    await watcher.watch(stack, root, supervisor.saved, output.say, supervisor.failure, supervisor.subject)
+    session.run(options(names=names, colour=look.colour, run=new_run(), **given), look, take_over)

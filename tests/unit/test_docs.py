@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import devstack
 from devstack.cli import COMMANDS
-from devstack.cli import devstack as program
+from devstack.cli.group import devstack as program
 from devstack.config import procfile, settings
 
 ROOT = Path(__file__).parents[2]
