@@ -54,6 +54,11 @@ KNOWN = (
     Known(r"^((?:SyntaxError|IndentationError|TabError): .+)", "correct the file"),
     Known(r"^KeyError: '([A-Z][A-Z0-9_]+)'", "set {0} in .env"),
     Known(r"^(?:Error: )?Unable to load celery application\.\n(.+)", "check the module after -A"),
+    Known(
+        r"(?:.*WinError 10013\b.*|.*don't have permission to access that port\.?)",
+        "take another port: those below 1024 may be root's, and Windows keeps ranges for itself, "
+        "see `netsh interface ipv4 show excludedportrange tcp`",
+    ),
     Known(r"OperationalError: .*[Cc]onnection refused.*", "is the database running?", hopeless=False),
 )
 
@@ -97,10 +102,12 @@ def _place(lines: Sequence[str], directory: str) -> str:
     if not own:
         return ""
     file = own[-1]["file"]
-    return f"{file[len(directory) :].lstrip('/') if file.startswith(directory) else file}:{own[-1]['line']}"
+    if file.startswith(directory):
+        file = file[len(directory) :].lstrip("/\\")
+    return f"{file}:{own[-1]['line']}"
 
 
 def _below(file: str, directory: str) -> bool:
     if not file.startswith(("/", "<")) and ":" not in file:
         return True  # relative to where it ran
-    return file.startswith(f"{directory}/") and "site-packages" not in file
+    return file.startswith((f"{directory}/", f"{directory}\\")) and "site-packages" not in file

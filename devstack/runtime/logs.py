@@ -24,6 +24,9 @@ PATIENCE = 2.0
 """Seconds that the disk gets at the end."""
 
 
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
 class LogFile:
     """OSError when it cannot be opened or written."""
 
@@ -58,17 +61,19 @@ class LogFile:
             data = data[written:]
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._fd = os.open(self._path, FLAGS, 0o600)
         self._written = os.fstat(self._fd).st_size
 
     def _rotate(self) -> None:
+        """One that cannot be renamed, since on Windows somebody reads it, goes on as it is."""
         os.close(self._fd)
         older = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._count))]
         for newer, old in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, PermissionError):
                 os.replace(newer, old)
         if len(older) == 1:
-            self._path.unlink()
+            with contextlib.suppress(PermissionError):
+                self._path.unlink()
         self._open()
 
 

@@ -325,6 +325,7 @@ class Output:
 
         now = round(time.time(), 3)
         lines = block[:-1].decode(errors="replace").split("\n")
+        lines = [line.removesuffix("\r") for line in lines]  # as programs on Windows end theirs
         rows = (json.dumps({"time": now, "process": name, "text": line}, ensure_ascii=False) for line in lines)
         return "".join(f"{row}\n" for row in rows).encode()
 

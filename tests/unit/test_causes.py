@@ -9,6 +9,10 @@ TRACEBACK = """Traceback (most recent call last):
     from django.core.management import execute_from_command_line
 ModuleNotFoundError: No module named 'shopp'
 """
+RESERVED = (
+    "take another port: those below 1024 may be root's, and Windows keeps ranges for itself, "
+    "see `netsh interface ipv4 show excludedportrange tcp`"
+)
 INSTALLED = "is gunicron installed, and is its venv beside the Procfile?"
 
 
@@ -27,6 +31,16 @@ INSTALLED = "is gunicron installed, and is its venv beside the Procfile?"
             '  File "a.py", line 2\nSyntaxError: invalid syntax\n',
             "exited 1: SyntaxError: invalid syntax",
             "correct the file",
+        ),
+        (
+            "OSError: [WinError 10013] An attempt was made to access a socket\n",
+            "exited 1: OSError: [WinError 10013] An attempt was made to access a socket",
+            RESERVED,
+        ),
+        (
+            "Error: You don't have permission to access that port.\n",
+            "exited 1: Error: You don't have permission to access that port.",
+            RESERVED,
         ),
         ("KeyError: 'SECRET_KEY'\n", "exited 1: KeyError: 'SECRET_KEY'", "set SECRET_KEY in .env"),
     ],
@@ -86,3 +100,8 @@ SyntaxError: invalid syntax
 """
     assert cause_of(1, tail, directory="/app").why == "exited 1: SyntaxError: invalid syntax (shop/tasks.py:53)"
     assert cause_of(1, tail, directory="/elsewhere").why == "exited 1: SyntaxError: invalid syntax"
+
+
+def test_the_projects_own_line_is_named_on_windows_too() -> None:
+    tail = 'File "C:\\Lib\\site-packages\\x.py", line 2\nFile "C:\\my shop\\orders\\tasks.py", line 7\nValueError: no\n'
+    assert cause_of(1, tail, directory="C:\\my shop").why == "exited 1: ValueError: no (orders\\tasks.py:7)"
