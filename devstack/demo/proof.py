@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from devstack import host
 from devstack.demo.customer import Customer, Disappointed
 from devstack.errors import FAILED, INTERRUPTED, DevstackError
 
@@ -68,6 +68,7 @@ class Up:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            **host.here().own_console(),
         )
         self._descendants: set[psutil.Process] = set()
         self._ready = ""
@@ -86,7 +87,7 @@ class Up:
     def ctrl_c(self) -> int:
         """Press it, and wait for the exit code."""
         self._remember()
-        self._process.send_signal(signal.SIGINT)
+        host.here().press_ctrl_c(self._process.pid)
         try:
             return self._process.wait(GONE_WITHIN)
         except subprocess.TimeoutExpired:

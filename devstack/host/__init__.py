@@ -72,6 +72,12 @@ class Host(Protocol):
     def become(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> NoReturn:
         """Be that program from now on, with our terminal. OSError when it cannot be run."""
 
+    def own_console(self) -> dict[str, Any]:
+        """Keyword arguments of a `subprocess.Popen` for which somebody will press Ctrl-C."""
+
+    def press_ctrl_c(self, pid: int) -> None:
+        """As typed where a process started with `own_console` runs."""
+
     def guard(self, run: str) -> Guard:
         """Start what ends all processes of this run (DEVSTACK_RUN) when we are gone and could not."""
 

@@ -40,6 +40,12 @@ def interrupt(pids: Sequence[int], failed: Callable[[], None]) -> None:
 
 
 def _interrupt(pids: Sequence[int], failed: Callable[[], None]) -> None:
+    if not press_ctrl_c(pids):
+        failed()
+
+
+def press_ctrl_c(pids: Sequence[int]) -> bool:
+    """Whether it was sent to the console that these processes share."""
     # The base interpreter: that of a venv starts another process, and -I -S: no site-packages.
     python = getattr(sys, "_base_executable", None) or sys.executable
     command = [python, "-I", "-S", str(PROGRAM), *map(str, pids)]
@@ -52,11 +58,9 @@ def _interrupt(pids: Sequence[int], failed: Callable[[], None]) -> None:
             creationflags=subprocess.CREATE_NO_WINDOW,
             timeout=SENT_WITHIN,
         )
-        sent = ran.returncode == 0
+        return ran.returncode == 0
     except (OSError, subprocess.TimeoutExpired):
-        sent = False
-    if not sent:
-        failed()
+        return False
 
 
 def hear_ctrl_c() -> None:

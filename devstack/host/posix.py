@@ -168,6 +168,14 @@ def become(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> NoReturn:
     os.execvpe(words[0], words, dict(env))
 
 
+def own_console() -> dict[str, Any]:
+    return {}
+
+
+def press_ctrl_c(pid: int) -> None:
+    os.kill(pid, signal.SIGINT)
+
+
 def guard(run: str) -> Guard:
     return Guard(run)
 

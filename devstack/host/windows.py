@@ -190,6 +190,15 @@ def become(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> NoReturn:
 _argv = argv
 
 
+def own_console() -> dict[str, Any]:
+    return {"creationflags": subprocess.CREATE_NO_WINDOW}
+
+
+def press_ctrl_c(pid: int) -> None:
+    if not console.press_ctrl_c([pid]):
+        raise ProcessLookupError(errno.ESRCH, "its console cannot be entered")
+
+
 def guard(run: str) -> Guard:
     return Jobs(run)
 

@@ -20,7 +20,7 @@ ALLOWED = {
     "runtime": {"runtime", "core", "errors", "host", "probes", "kinds"},
     "control": {"control", "core", "errors", "host", "config"},
     "inside": set(),
-    "demo": {"demo", "core", "errors"},
+    "demo": {"demo", "core", "errors", "host"},
 }
 IMPURE = {"asyncio", "os", "time", "socket", "subprocess", "threading", "pathlib"}
 
