@@ -14,18 +14,19 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             one question per file; what two of them share
   host/     posix guard guardian windows job console interrupt orphans mounts usage
             what differs between systems
-  control/  messages client server desk names secrecy rows instant
+  control/  messages client server desk names secrecy rows instant logbook
             the socket through which another terminal drives a running stack
   runtime/  supervisor run launcher child output logs prober channel loopback standby voice preflight broker ask inputs provision servers
             container
             watcher watched contents saves syntax users clash
             asyncio and I/O live here only
-  inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers templates
+  inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers reloaders
+            templates
             what runs inside the user's Python processes: standard library only
   demo/     layout proof customer
             the demo shop
   cli/      group plain session up check apps outlook doctor demo look options provide later
-            driven live ps change down why
+            driven live ps change down why logs colour
             what a person types
 """
 

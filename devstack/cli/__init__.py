@@ -13,6 +13,7 @@ COMMANDS = {
     "wait": "Stay until everything, or what is named, is ready.",
     "why": "Say how a process came to be as it is.",
     "ps": "Show every process of the running stack, and why it is as it is.",
+    "logs": "Show what the processes have said, and what they say next.",
     "check": "Read the Procfile, .env and settings, and say what they mean. Starts no server.",
     "doctor": "Find, and end, what a killed `devstack up` left behind.",
     "demo": "Create a small Django + Celery shop and run it.",

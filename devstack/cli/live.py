@@ -18,26 +18,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 NOTHING_RUNS = 3
 
 
+directory_option = click.option(
+    "-C", "--directory", metavar="DIR", envvar="DEVSTACK_DIRECTORY", help="The project. [default: here or above]"
+)
+
+
 def place_options(command: F) -> F:
     """Adds -f and -C. The command takes them as `procfile` and `directory`, and passes them to `Place`."""
-    for option in (
-        click.option(
-            "-f",
-            "--procfile",
-            metavar="FILE",
-            envvar="DEVSTACK_PROCFILE",
-            help="The Procfile that the stack was started with.",
-        ),
-        click.option(
-            "-C",
-            "--directory",
-            metavar="DIR",
-            envvar="DEVSTACK_DIRECTORY",
-            help="The project. [default: here or above]",
-        ),
-    ):
-        command = option(command)
-    return command
+    procfile = click.option(
+        "-f",
+        "--procfile",
+        metavar="FILE",
+        envvar="DEVSTACK_PROCFILE",
+        help="The Procfile that the stack was started with.",
+    )
+    return directory_option(procfile(command))
 
 
 class Place:

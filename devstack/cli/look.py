@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from devstack.cli import colour
 from devstack.errors import DevstackError, did_you_mean
 from devstack.runtime.output import Look
 
 F = TypeVar("F", bound=Callable[..., Any])
-STDOUT = 1
+STDOUT = colour.STDOUT
 
 
 def look_options(command: F) -> F:
@@ -63,8 +63,8 @@ def look_options(command: F) -> F:
 def look(
     timestamps: bool, prefix: bool, color: bool | None, only: tuple[str, ...], hidden: tuple[str, ...], as_json: bool
 ) -> Look:
-    colour = (_colour() if color is None else color) and not as_json
-    return Look(colour, timestamps, prefix, as_json, _names(only), _names(hidden))
+    coloured = (colour.wanted() if color is None else color) and not as_json
+    return Look(coloured, timestamps, prefix, as_json, _names(only), _names(hidden))
 
 
 def check_names(look: Look, services: Iterable[str], processes: Iterable[str]) -> None:
@@ -78,12 +78,3 @@ def check_names(look: Look, services: Iterable[str], processes: Iterable[str]) -
 
 def _names(given: tuple[str, ...]) -> frozenset[str]:
     return frozenset(part for part in (part.strip() for each in given for part in each.split(",")) if part)
-
-
-def _colour() -> bool:
-    """The conventions: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, else whether a terminal reads."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR", "0") != "0" or os.environ.get("CLICOLOR_FORCE", "0") != "0":
-        return True
-    return os.isatty(STDOUT) and os.environ.get("TERM") != "dumb"

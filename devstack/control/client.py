@@ -48,6 +48,19 @@ def ask(directory: str, do: str, within: float | None = ANSWERS_WITHIN, **more: 
         yield from _answers(line)
 
 
+def begin(directory: str, do: str) -> socket.socket:
+    """Ask, hear that it is heard, and leave the connection to who wants to hear more."""
+    line, extra = connect(directory)
+    try:
+        line.settimeout(ANSWERS_WITHIN)
+        line.sendall(encode({"do": do, **extra}))
+        next(_answers(line))
+        return line
+    except BaseException:
+        line.close()
+        raise
+
+
 def one(directory: str, do: str, **more: object) -> dict[str, object]:
     """The answer to a question that has just one."""
     *_, last = ask(directory, do, ANSWERS_WITHIN, **more)

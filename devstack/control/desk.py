@@ -21,7 +21,7 @@ from devstack.core.folding import folded
 from devstack.core.health import Ended, Subject
 from devstack.core.machine import closed_gates
 from devstack.core.model import Launch, Phase, Process, Stack
-from devstack.core.names import exit_sentence, listing
+from devstack.core.names import exit_sentence, listing, seconds
 from devstack.errors import FAILED, USAGE, DevstackError, did_you_mean
 from devstack.host import usage
 
@@ -191,18 +191,20 @@ class Desk:
 
     async def _start(self, request: dict[str, object], to: Connection) -> int:
         asked = self._chosen(request)
-        return await self._change(asked, to, e.StartAsked(tuple(p.name for p in asked)))
+        return await self._change(asked, to, e.StartAsked(tuple(p.name for p in asked)), limit=_limit(request))
 
     async def _stop(self, request: dict[str, object], to: Connection) -> int:
         asked = self._chosen(request)
-        return await self._change(asked, to, e.StopAsked(tuple(p.name for p in asked)), _stopped)
+        return await self._change(asked, to, e.StopAsked(tuple(p.name for p in asked)), _stopped, limit=_limit(request))
 
     async def _restart(self, request: dict[str, object], to: Connection) -> int:
         """What was stopped on purpose comes back too: it is named."""
         asked = self._chosen(request)
         again = tuple(p.name for p in asked if p.wanted)
         new = tuple(p.name for p in asked if not p.wanted)
-        return await self._change(asked, to, e.RestartAsked(again, "restart asked"), None, e.StartAsked(new))
+        return await self._change(
+            asked, to, e.RestartAsked(again, "restart asked"), None, e.StartAsked(new), _limit(request)
+        )
 
     async def _scale(self, request: dict[str, object], to: Connection) -> int:
         there, counts = self._there(), request.get("counts")
@@ -226,8 +228,8 @@ class Desk:
             there.scale(name, count)
         come = [p for name in counts for p in there.stack.of_service(name) if not p.surplus]
         go = [p for name in counts for p in there.stack.of_service(name) if p.surplus]
-        gone = await self._change(go, to, None, _stopped) if go else 0
-        return await self._change(come, to, None) or gone
+        gone = await self._change(go, to, None, _stopped, limit=_limit(request)) if go else 0
+        return await self._change(come, to, None, limit=_limit(request)) or gone
 
     async def _wait(self, request: dict[str, object], to: Connection) -> int:
         """Of those that nobody has named, the ones that were stopped on purpose do not count."""
@@ -235,7 +237,7 @@ class Desk:
             await asyncio.sleep(0.05)  # it still looks for Redis
         named = request.get("names")
         asked = self._chosen(request)
-        return await self._change(asked if named else [p for p in asked if p.wanted], to, None)
+        return await self._change(asked if named else [p for p in asked if p.wanted], to, None, limit=_limit(request))
 
     async def _down(self, request: dict[str, object], to: Connection) -> int:
         """Answers as long as there is something to say. The end of the connection is the end of the stack."""
@@ -264,6 +266,7 @@ class Desk:
         event: e.Event | None,
         settled: Callable[[Stack, Process], str | None] | None = None,
         further: e.Event | None = None,
+        limit: float | None = None,
     ) -> int:
         """Tell the events, and stay until each of `asked` has settled: 0 when all have as they should."""
         there = self._there()
@@ -273,12 +276,20 @@ class Desk:
             for each in (event, further):
                 if each:
                     there.tell(each)
+            until = time.monotonic() + limit if limit else None
             while True:
                 said = self._moved(asked, said, to)
                 verdicts = {p.name: settled(there.stack, p) for p in asked}
                 if all(verdict is not None for verdict in verdicts.values()):
                     break
-                await changes.wait(None)
+                left = until - time.monotonic() if until else None
+                if left is not None and left <= 0:
+                    waits = [
+                        f"{name}: {there.stack.processes[name].reason}" for name in verdicts if verdicts[name] is None
+                    ]
+                    to.send({"late": secrecy.cover({})(f"not settled after {seconds(limit or 0)}: {'; '.join(waits)}")})
+                    return FAILED
+                await changes.wait(left)
         bad = {name: secrecy.cover({})(why) for name, why in verdicts.items() if why}
         to.send({"settled": {p.name: str(p.phase) for p in asked}, "failed": bad})
         return FAILED if bad else 0
@@ -366,6 +377,11 @@ class _Changes:
         except TimeoutError:
             return
         self._event.clear()
+
+
+def _limit(request: dict[str, object]) -> float | None:
+    limit = request.get("limit")
+    return float(limit) if isinstance(limit, int | float) and 0 < limit < 1e9 else None
 
 
 def _came(stack: Stack, p: Process) -> str | None:
