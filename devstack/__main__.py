@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ gc.disable()
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # On Windows a pipe would get the bytes of some old code page, or an error for what that lacks.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     words = sys.argv[1:]
     if words[:1] == ["ps"]:
         from devstack.control import instant

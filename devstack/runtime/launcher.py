@@ -100,6 +100,12 @@ def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
     name = error.filename if isinstance(error.filename, str) else launch.argv[0]
     if not os.path.isdir(launch.cwd):
         return 127, Cause(f"its directory {launch.cwd} does not exist", True, "correct the `cd` in the Procfile")
+    if launch.shell and isinstance(error, FileNotFoundError):
+        return 127, Cause(
+            "its line needs a POSIX shell (for a pipe, a redirection, a pattern, a builtin …), and there is no sh on the PATH",
+            True,
+            "write it without one, put it into a Python script, or install Git for Windows, whose sh is used",
+        )
     if isinstance(error, FileNotFoundError):
         return 127, Cause(
             f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
