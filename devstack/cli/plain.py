@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 NO_OPTIONS = {"DEVSTACK_STATE_DIR"}
 """Variables of ours that stand for no option of `up`."""
@@ -22,6 +23,7 @@ def up(words: list[str]) -> None:
         _, procfile = names.pop(place), names.pop(place)
     if any(not word or word.startswith("-") for word in [*names, procfile or "Procfile"]):
         return
+    _without_tls()
     from devstack.cli import session
     from devstack.cli.look import look
     from devstack.cli.options import surroundings
@@ -34,3 +36,14 @@ def up(words: list[str]) -> None:
     session.run(
         Options(names=tuple(names), procfile=procfile, colour=seen.colour, run=new_run(), **surroundings()), seen
     )
+
+
+def _without_tls() -> None:
+    """asyncio as it is where Python was built without ssl: to load OpenSSL takes 5 ms, and the probes that speak TLS do it in threads,
+    by themselves.
+    """
+    if "asyncio" not in sys.modules and "ssl" not in sys.modules:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+        import asyncio  # noqa: F401
+
+        del sys.modules["ssl"]

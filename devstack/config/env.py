@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack.config import text
@@ -24,13 +23,13 @@ _WINDOWS_PATH = re.compile(r"""=\s*"[A-Za-z]:(?:\\\\|[^"])*?(?<!\\)\\[abfnrtv'"]
 _SWALLOWED = re.compile(r"\n(export )?[A-Za-z_]\w*=")
 
 
-@dataclass(slots=True)
 class EnvFile:
     """Values of all the files together, where each stands (".env:3"), and notes about those that look wrong."""
 
-    values: dict[str, str] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
+        self.notes: list[str] = []
 
 
 def read(files: Iterable[tuple[Path, str]], environ: Mapping[str, str], overrides: bool = False) -> EnvFile:

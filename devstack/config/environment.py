@@ -8,7 +8,6 @@ that they are counted from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 
 from devstack.config.env import EnvFile
 from devstack.core.record import Record
@@ -26,16 +25,15 @@ class Layer(Record):
         return self.source if isinstance(self.source, str) else self.source[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Record):
     """What all processes share. `injected` is filled while the stack starts; a person's own values win over it."""
 
     environ: Mapping[str, str]
     files: EnvFile
     overrides: bool
     system: str
-    colour: bool = False
-    injected: MutableMapping[str, str] = field(default_factory=dict)
+    colour: bool
+    injected: MutableMapping[str, str]
 
     def theirs(self) -> list[Layer]:
         real, files = Layer(self.environ, "environment"), Layer(self.files.values, self.files.sources)

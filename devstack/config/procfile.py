@@ -8,7 +8,6 @@ Rule 3: all that is wrong with one file is said in one error.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from devstack.core.record import Record
 from devstack.errors import DevstackError
@@ -28,13 +27,13 @@ class Entry(Record):
     where: str
 
 
-@dataclass(slots=True)
 class _Reading:
-    where: str
-    entries: dict[str, Entry] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    problems: list[tuple[int, str, str]] = field(default_factory=list)
-    """Line number, what is wrong, what to write instead."""
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.entries: dict[str, Entry] = {}
+        self.notes: list[str] = []
+        self.problems: list[tuple[int, str, str]] = []
+        """Line number, what is wrong, what to write instead."""
 
 
 def parse(text: str, where: str = "Procfile") -> tuple[list[Entry], list[str]]:

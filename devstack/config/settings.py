@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -233,11 +232,11 @@ def parse(content: str, where: str, inside: tuple[str, ...] = ()) -> Settings:
     return Settings(**values, redis=RedisSettings(**redis), processes=processes, sources=reader.sources)
 
 
-@dataclass(slots=True)
 class _Reader:
-    document: toml.Document
-    inside: tuple[str, ...]
-    sources: dict[tuple[str, ...], str] = field(default_factory=dict)
+    def __init__(self, document: toml.Document, inside: tuple[str, ...]) -> None:
+        self.document = document
+        self.inside = inside
+        self.sources: dict[tuple[str, ...], str] = {}
 
     def place(self, path: tuple[str, ...]) -> str:
         return self.document.place((*self.inside, *path))

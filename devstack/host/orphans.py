@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import psutil
@@ -23,8 +22,7 @@ GRACE = 3.0
 KILL_WITHIN = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+class Orphan(NamedTuple):
     """`process` as in DEVSTACK_PROCESS ("worker.1"), `directory` where it runs."""
 
     pid: int

@@ -8,16 +8,20 @@ import sys
 LATER = {
     "celery",
     "devstack.core.secrets",
+    "devstack.runtime.loopback",
     "devstack.runtime.provision",
     "devstack.runtime.saves",
     "devstack.runtime.watcher",
     "dotenv",
+    "hmac",
     "json",
     "platformdirs",
     "psutil",
     "redis",
+    "secrets",
     "shutil",
     "tomllib",
+    "uuid",
     "watchfiles",
 }
 PROGRAM = """
