@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,7 +134,10 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     venv = ground.venv(Path(program.cwd), *_script_directories(program.argv, program.cwd))
     watched = ground.options.watch and (ground.settings.watch if own.watch is None else own.watch) is not False
     keeps = own.reload == "own" or not watched or bare.in_shell  # in a shell its words stay what they are
-    context = Context(process, n, system, {**env, **program.env}, program.cwd, str(ground.state_dir), keeps)
+    variables_of_it = {**env, **program.env}
+    context = Context(
+        process, n, system, variables_of_it, program.cwd, str(ground.state_dir), _reader(program.cwd), keeps
+    )
     kind = kinds.OTHER if own.as_written else _recognise(program.argv, context, line)
     env, sources = variables(kind)
     if venv:
@@ -196,6 +199,15 @@ def _is_fixed(script: commands.Command) -> bool:
     parts = [part for segment in script.segments for word in segment.words for part in word.parts]
     constant = all(isinstance(each, Text) and (each.quoted or "~" not in each.text) for each in parts)
     return constant and len(script.segments) == 1 and not script.segments[0].assignments
+
+
+def _reader(cwd: str) -> Callable[[str], str]:
+    def read(file: str) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            return Path(cwd, file).expanduser().read_text("utf-8")
+        return ""
+
+    return read
 
 
 def _recognise(argv: list[str], context: Context, line: Line) -> Kind:

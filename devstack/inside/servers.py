@@ -3,7 +3,8 @@
 `boot` runs this file when the program has imported one of the modules in SERVERS.
 
     uvloop     binds with Python's sockets and listens with its own: what its `create_server` returns is lent
-    gunicorn   its master listens before its workers load the code: they say when they have
+    gunicorn   its master listens before its workers load the code: they say when they have; its reloader is off, whatever its
+               configuration file says (see `reloaders.py`)
     gthread    drops connections that have sent nothing yet, until version 23: here it lets them
     uvicorn    drops connections that have sent nothing yet, as a worker of gunicorn: here it lets them
     daphne     ends all requests when it is asked to end: here it waits for them
@@ -49,7 +50,14 @@ def uvloop(listening: "Any", module: "Any") -> None:
 
 
 def gunicorn(listening: "Any", module: "Any") -> None:
-    load = module.Worker.load_wsgi
+    load, init = module.Worker.load_wsgi, module.Worker.init_process
+
+    def init_process(self: "Any") -> "Any":
+        try:
+            self.cfg.set("reload", False)
+        except Exception:  # Another version's.
+            return init(self)
+        return init(self)
 
     def load_wsgi(self: "Any") -> None:
         load(self)
@@ -61,7 +69,7 @@ def gunicorn(listening: "Any", module: "Any") -> None:
         except Exception:  # It serves without us.
             return
 
-    module.Worker.load_wsgi = load_wsgi
+    module.Worker.init_process, module.Worker.load_wsgi = init_process, load_wsgi
 
 
 def gthread(listening: "Any", module: "Any") -> None:

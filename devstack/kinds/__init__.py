@@ -1,7 +1,7 @@
 """What devstack knows about known programs. One file a family; each has `recognise(argv, context) -> Kind | None`.
 
 Rule 1: a kind only gives defaults; everything can be overridden in the settings.
-Rule 2: recognising is pure: it reads the words of a command and its Context, never the system it runs on.
+Rule 2: recognising is pure: it reads the words of a command and its Context, never the system it runs on. A file it asks the Context for.
 """
 
 from __future__ import annotations
@@ -16,8 +16,15 @@ from devstack.core.model import ProbeSpec
 from devstack.core.record import Record
 
 
-class Context(Record):
-    """Where a command runs: `process` ("worker.1"), `instance` from 1, `system` as in sys.platform ("linux", "darwin", "win32")."""
+def nothing(file: str) -> str:
+    return ""
+
+
+class Context(Record, aside=("read",)):
+    """Where a command runs: `process` ("worker.1"), `instance` from 1, `system` as in sys.platform ("linux", "darwin", "win32").
+
+    `read(file)` is the text of a configuration file of the program, relative to `cwd`; empty when there is none.
+    """
 
     process: str
     instance: int
@@ -25,6 +32,7 @@ class Context(Record):
     env: Mapping[str, str]
     cwd: str
     state_dir: str
+    read: Callable[[str], str] = nothing
     own_reload: bool = False
     """The program keeps a reloader of its own (`reload = "own"`)."""
 

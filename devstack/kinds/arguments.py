@@ -5,6 +5,7 @@ Rule: a word that an option takes is never taken for anything else by `option` a
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -103,6 +104,22 @@ def positionals(words: Sequence[str], with_value: Collection[str]) -> list[str]:
     """The words that are neither options nor, for the options in `with_value`, their values."""
     pairs = zip(["", *words], words, strict=False)
     return [word for before, word in pairs if not word.startswith("-") and before not in with_value]
+
+
+def literals(source: str) -> dict[str, object]:
+    """What the plain assignments of a Python file say (`reload = True`); empty for one that is none."""
+    found: dict[str, object] = {}
+    if not source:
+        return found
+    import ast
+
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        for statement in ast.parse(source).body:
+            match statement:
+                case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, ast.expr() as value):
+                    with contextlib.suppress(ValueError, TypeError, RecursionError, MemoryError):
+                        found[name] = ast.literal_eval(value)
+    return found
 
 
 def is_on(env: Mapping[str, str], name: str) -> bool:

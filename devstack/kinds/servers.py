@@ -15,8 +15,8 @@ Whose socket the next run can take over, with 100 requests a second and none los
     gunicorn, uvicorn with asyncio or uvloop, daphne, hypercorn and Flask in one process    yes
     uvicorn and hypercorn with several                                                      no: their code runs where we are not
     granian, waitress                                                                       no: Rust listens; drops what is queued
-A reloader that was told of more than Python files and the working directory (`--reload-include`, `--extra-files` …) stays, and one that a
-variable switches on.
+A reloader that was told of more than Python files and the working directory (`--reload-include`, `--extra-files` …) stays. One that a
+variable or a configuration file switches on is found there, and kept off by `inside/reloaders` where no option does that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 from devstack.errors import DevstackError
 from devstack.kinds import Context, Kind
-from devstack.kinds.arguments import is_on, option, options, positionals, program, without
+from devstack.kinds.arguments import is_on, literals, option, options, positionals, program, without
 from devstack.kinds.web import UNKNOWN, Address, address, at, first, server
 
 Words = list[str]
@@ -47,22 +47,25 @@ def _gunicorn(words: Words, context: Context) -> Kind:
             "`gunicorn --daemon` goes into the background, where devstack can neither watch nor stop it",
             fix="remove --daemon",
         )
-    said = "--reload" in words
     with contextlib.suppress(ValueError):  # gunicorn will say so itself.
         words = [*shlex.split(context.env.get("GUNICORN_CMD_ARGS", "")), *words]
     binds = options(words, "-b", "--bind")
     config = option(words, "-c", "--config")
+    file = (config or "gunicorn.conf.py").removeprefix("file:")
+    settings = {} if file.startswith("python:") else literals(context.read(file))
+    more = options(words, "--reload-extra-file", "--reload-extra-files") or settings.get("reload_extra_files")
+    bind = settings.get("bind", [])
+    binds = binds or [each for each in (bind if isinstance(bind, list) else [bind]) if isinstance(each, str)]
     return server(
         "gunicorn",
         first([address(each) for each in binds]),
         context,
         guess=UNKNOWN if config else at("0.0.0.0", context.env.get("PORT") or "8000"),
         tls=bool(option(words, "--certfile", "--keyfile")),
-        reloads="--reload" in words,
-        without=_without_reloader("--reload-engine")
-        if said and not options(words, "--reload-extra-file", "--reload-extra-files")
-        else None,
-        beside=option(words, "-p", "--pid") is None and "--reuse-port" not in words,
+        reloads="--reload" in words or settings.get("reload") is True,
+        without=None if more else _without_reloader("--reload-engine"),
+        beside=not (option(words, "-p", "--pid") or settings.get("pidfile"))
+        and not ("--reuse-port" in words or settings.get("reuse_port")),
         signal_group=False,
         grace=_seconds(option(words, "--graceful-timeout"), 30.0),
     )
@@ -70,8 +73,10 @@ def _gunicorn(words: Words, context: Context) -> Kind:
 
 def _uvicorn(words: Words, context: Context) -> Kind:
     """With --reload it ignores how many workers it is told to have."""
-    said = "--reload" in words
-    more = options(words, "--reload-dir", "--reload-include", "--reload-exclude")
+    said = "--reload" in words or is_on(context.env, "UVICORN_RELOAD")
+    more = options(words, "--reload-dir", "--reload-include", "--reload-exclude") or any(
+        context.env.get(f"UVICORN_RELOAD_{each}") for each in ("DIRS", "INCLUDES", "EXCLUDES")
+    )
     many = [context.env.get("WEB_CONCURRENCY", ""), *options(words, "--workers")][-1] not in ("", "1")
 
     def alone(argv: Words) -> Words:
@@ -83,8 +88,8 @@ def _uvicorn(words: Words, context: Context) -> Kind:
         _host_and_port(words, context, "UVICORN_"),
         context,
         tls=bool(option(words, "--ssl-certfile", "--ssl-keyfile")),
-        reloads=said or is_on(context.env, "UVICORN_RELOAD"),
-        without=alone if said and not more and not is_on(context.env, "UVICORN_RELOAD") else None,
+        reloads=said,
+        without=alone if said and not more else None,
         spawns=many and not said,
         beside=option(words, "--fd") is None,
         grace=_seconds(option(words, "--timeout-graceful-shutdown"), GRACE),
@@ -134,10 +139,11 @@ def _twisted(endpoint: str) -> Address:
 def _hypercorn(words: Words, context: Context) -> Kind:
     """It starts a process for its code even if there is to be only one: without that it is the same server."""
     binds = options(words, "-b", "--bind")
+    config = option(words, "-c", "--config")
     where = first([address(each) for each in binds])
-    if not binds and option(words, "-c", "--config") is None:
+    if not binds and config is None:
         where = at("127.0.0.1", "8000")
-    many = option(words, "-w", "--workers") or option(words, "-c", "--config")
+    many = option(words, "-w", "--workers") or config
 
     def alone(argv: Words) -> Words:
         argv = without(argv, {"--reload"})
@@ -148,13 +154,26 @@ def _hypercorn(words: Words, context: Context) -> Kind:
         where,
         context,
         tls=bool(option(words, "--certfile")),
-        reloads="--reload" in words,
+        reloads="--reload" in words or _of_hypercorn(config, context).get("use_reloader") is True,
         without=None if many else alone,
         spawns=bool(many) and option(words, "-w", "--workers") != "0",
         beside=option(words, "-p", "--pid") is None,
         stop_signal="INT",
         grace=_seconds(option(words, "--graceful-timeout"), GRACE),
     )
+
+
+def _of_hypercorn(config: str | None, context: Context) -> dict[str, object]:
+    """A TOML file, unless it says otherwise."""
+    if not config or config.startswith("python:"):
+        return {}
+    if config.startswith("file:"):
+        return literals(context.read(config.removeprefix("file:")))
+    import tomllib
+
+    with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
+        return tomllib.loads(context.read(config))
+    return {}
 
 
 def _waitress(words: Words, context: Context) -> Kind:
@@ -166,14 +185,17 @@ def _waitress(words: Words, context: Context) -> Kind:
 
 
 def _flask(words: Words, context: Context) -> Kind | None:
-    """`flask … run …`. A .flaskenv, which it reads by itself, may give it another port."""
+    """`flask … run …`. A .flaskenv, which it reads by itself if it can, may give it another port, or switch its reloader on."""
     if positionals(words, {"-A", "--app", "-e", "--env-file"})[:1] != ["run"]:
         return None
     port = option(words, "-p", "--port") or context.env.get("FLASK_RUN_PORT")
     host = option(words, "-h", "--host") or context.env.get("FLASK_RUN_HOST") or "127.0.0.1"
-    debug = "--debug" in words or (is_on(context.env, "FLASK_DEBUG") and "--no-debug" not in words)
-    reloads = "--reload" in words or (debug and "--no-reload" not in words)
-    files = option(words, "--extra-files") or context.env.get("FLASK_RUN_EXTRA_FILES")
+    env = {**_flaskenv(context), **context.env}
+    debug = "--debug" in words or (is_on(env, "FLASK_DEBUG") and "--no-debug" not in words)
+    reloads = is_on(env, "FLASK_RUN_RELOAD") if env.get("FLASK_RUN_RELOAD") else debug
+    reloads = "--reload" in words or (reloads and "--no-reload" not in words)
+    files = option(words, "--extra-files") or env.get("FLASK_RUN_EXTRA_FILES")
+    ours = reloads and not files
     return server(
         "flask",
         at(host, port) if port else Address(host),
@@ -181,9 +203,20 @@ def _flask(words: Words, context: Context) -> Kind | None:
         guess=at(host, "5000"),
         tls=option(words, "--cert") is not None,
         reloads=reloads,
-        without=(lambda argv: [*without(argv, {"--reload"}), "--no-reload"]) if reloads and not files else None,
+        without=(lambda argv: [*without(argv, {"--reload"}), "--no-reload"]) if ours else None,
+        env={"WERKZEUG_RUN_MAIN": "devstack"} if ours and not context.own_reload else {},
         stop_signal="INT",
     )
+
+
+def _flaskenv(context: Context) -> dict[str, str]:
+    if not (text := context.read(".flaskenv")):
+        return {}
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value}
 
 
 def _without_reloader(*with_value: str) -> Callable[[Words], Words]:

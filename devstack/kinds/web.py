@@ -94,7 +94,7 @@ def server(
     if reloads and (context.own_reload or not shares or without is None):
         return replace(kind, reload="own", **more)
     reload = "beside" if shares and context.system != "win32" else "replace"
-    kind = replace(kind, watch=True, channel=not spawns, reload=reload, **more)
+    kind = replace(kind, watch=True, channel=not spawns and not context.own_reload, reload=reload, **more)
     if without is None:
         return kind
     leave_out = without

@@ -127,6 +127,7 @@ def needs(*modules: str) -> pytest.MarkDecorator:
 RUNSERVER = "script manage.py runserver --noreload PORT"
 UVICORN = "module uvicorn app:asgi --port PORT --loop asyncio"
 FLASK_RUN = "module flask --app shop:application run --port PORT"
+FLASK_TAKEN_OVER = "WERKZEUG_RUN_MAIN=devstack module flask --app shop:application --debug run --port PORT --no-reload"
 GUNICORN = "module gunicorn app --bind 127.0.0.1:PORT"
 SERVERS = [
     pytest.param(RUNSERVER, marks=needs("django"), id="runserver"),
@@ -147,6 +148,7 @@ SERVERS = [
     ),
     pytest.param("module daphne -p PORT app:asgi", marks=needs("daphne"), id="daphne"),
     pytest.param(FLASK_RUN, marks=needs("flask"), id="flask"),
+    pytest.param(FLASK_TAKEN_OVER, marks=needs("flask"), id="flask in place of its reloader"),
 ]
 
 
@@ -168,8 +170,8 @@ def place(tmp_path: Path) -> Path:
 
 def begin(place: Path, line: str) -> Succession:
     words = line.split()
-    env = dict(word.split("=") for word in words if re.match("[A-Z]+=", word))
-    succession = Succession(place, *[word for word in words if not re.match("[A-Z]+=", word)], **env)
+    env = dict(word.split("=") for word in words if re.match("[A-Z_]+=", word))
+    succession = Succession(place, *[word for word in words if not re.match("[A-Z_]+=", word)], **env)
     succession.start()
     return succession
 
@@ -350,6 +352,50 @@ def test_a_runserver_without_its_reloader_shows_saved_templates(place: Path) -> 
         assert get(url) == "first"
         first.unlink()
         assert get(url) == "other base changed page"
+
+
+@needs("flask")
+def test_a_flask_program_sees_what_it_would_see_under_its_own_reloader(place: Path) -> None:
+    asks = """
+import os, werkzeug.serving
+early = os.environ["WERKZEUG_RUN_MAIN"], werkzeug.serving.is_running_from_reloader()
+@application.route("/asks")
+def asks():
+    return f"{early} {os.environ['WERKZEUG_RUN_MAIN']} {werkzeug.serving.is_running_from_reloader()}"
+"""
+    (place / "shop.py").write_text(FLASK + asks)
+    with begin(place, FLASK_TAKEN_OVER) as succession:
+        for run in (succession.runs[0], None):
+            run = run or succession.start()
+            run.message("listening")
+            # The address is the first process's to say there, and the number of the debugger the second's. Here is only one.
+            for text in ("Serving Flask app", "Running on http", "Debugger PIN"):
+                run.says(text)
+        assert get(succession.url + "/asks") == "('true', True) true True"
+
+
+@needs("gunicorn")
+@pytest.mark.parametrize("said", ["GUNICORN_CMD_ARGS=--reload", "FILE=reload"])
+def test_the_reloader_of_gunicorn_is_off_whoever_switched_it_on(place: Path, said: str) -> None:
+    if said.startswith("FILE"):
+        (place / "gunicorn.conf.py").write_text("reload = True\n")
+    tells = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [" ".join(type(each).__name__ for each in threading.enumerate()).encode()]
+"""
+    (place / "app.py").write_text(APP + tells)
+    with begin(place, f"{said} {GUNICORN}") as succession:
+        succession.runs[0].message("listening")
+        assert get(succession.url) == "_MainThread"
+
+
+@needs("uvicorn")
+def test_the_reloader_of_uvicorn_is_off_where_a_variable_switches_it_on(place: Path) -> None:
+    with begin(place, f"UVICORN_RELOAD=true WEB_CONCURRENCY=2 {UVICORN}") as succession:
+        # It would serve in another process.
+        assert succession.runs[0].message("listening")["leave"] == "order"
+        assert get(succession.url + "/") == "1"
 
 
 SOCKETS = """\

@@ -192,6 +192,11 @@ def test_variables_count_where_the_server_reads_them(line: str, env: dict[str, s
     assert kind(line, **env).url == url
 
 
+def with_file(line: str, name: str, text: str, **more: object) -> Kind:
+    """With a configuration file of that name in its directory."""
+    return recognise(shlex.split(line), replace(CONTEXT, read=lambda file: text if file == name else "", **more))
+
+
 def ran(line: str, **env: str) -> str:
     found = kind(line, **env)
     return shlex.join(found.arguments(shlex.split(line), CONTEXT))
@@ -228,12 +233,11 @@ def test_it_stays_for_who_wants_it(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "env"),
     [
-        ("gunicorn shop", {"GUNICORN_CMD_ARGS": "--reload"}),
+        ("gunicorn shop", {"GUNICORN_CMD_ARGS": "--reload --reload-extra-file x.html"}),
         ("gunicorn shop --reload --reload-extra-file x.html", {}),
         ("gunicorn shop --reload --pid gunicorn.pid", {}),
         ("gunicorn shop --reload --bind unix:g.sock", {}),
-        ("uvicorn shop:app", {"UVICORN_RELOAD": "true"}),
-        ("uvicorn shop:app --reload", {"UVICORN_RELOAD": "true"}),
+        ("uvicorn shop:app", {"UVICORN_RELOAD": "true", "UVICORN_RELOAD_INCLUDES": "*.html"}),
         ("uvicorn shop:app --reload --reload-dir ../library", {}),
         ("uvicorn shop:app --reload --uds u.sock", {}),
         ("hypercorn shop:app --reload --workers 2", {}),
@@ -247,6 +251,77 @@ def test_a_reloader_stays_where_we_could_not_do_it_better(line: str, env: dict[s
     found = kind(line, **env)
     assert (found.watch, found.channel, found.reload, found.notes) == (False, False, "own", ())
     assert ran(line, **env) == line
+
+
+BY_A_FILE = [
+    ("gunicorn shop", "gunicorn.conf.py", "import os\nworkers = os.cpu_count()\nreload = True\n"),
+    ("gunicorn shop -c settings/dev.py", "settings/dev.py", "reload: bool = True\n"),
+    ("gunicorn shop --config=file:dev.py", "dev.py", "reload = True\n"),
+    ("flask run", ".flaskenv", "FLASK_DEBUG=1\n"),
+    ("flask run", ".flaskenv", "# ours\nexport FLASK_RUN_RELOAD='true'\n"),
+]
+BY_A_VARIABLE = [
+    ("gunicorn shop", {"GUNICORN_CMD_ARGS": "--reload -b :1"}),
+    ("uvicorn shop:app", {"UVICORN_RELOAD": "true"}),
+    ("uvicorn shop:app --reload", {"UVICORN_RELOAD": "true"}),
+    ("flask run", {"FLASK_DEBUG": "1"}),
+    ("flask run", {"FLASK_RUN_RELOAD": "1"}),
+]
+
+
+@pytest.mark.parametrize(("line", "env"), BY_A_VARIABLE)
+def test_a_reloader_that_a_variable_switches_on_is_taken_over_or_left_alone(line: str, env: dict[str, str]) -> None:
+    found = kind(line, **env)
+    assert (found.watch, found.channel, found.reload, len(found.notes)) == (True, True, "beside", 1)
+    found = recognise(shlex.split(line), replace(CONTEXT, env=env, own_reload=True))
+    assert (found.watch, found.channel, found.reload, found.notes) == (False, False, "own", ())
+
+
+@pytest.mark.parametrize(("line", "name", "text"), BY_A_FILE)
+def test_a_reloader_that_a_file_switches_on_is_taken_over_or_left_alone(line: str, name: str, text: str) -> None:
+    found = with_file(line, name, text)
+    assert (found.watch, found.channel, found.reload, len(found.notes)) == (True, True, "beside", 1)
+    found = with_file(line, name, text, own_reload=True)
+    assert (found.watch, found.channel, found.reload, found.notes) == (False, False, "own", ())
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "text"),
+    [
+        ("hypercorn -c hypercorn.toml shop:app", "hypercorn.toml", "use_reloader = true\n"),
+        ("hypercorn -c file:dev.py shop:app", "dev.py", "use_reloader = True\n"),
+        ("gunicorn shop", "gunicorn.conf.py", "reload = True\nreload_extra_files = ['x.html']\n"),
+        ("gunicorn shop", "gunicorn.conf.py", "reload = True\npidfile = 'x.pid'\n"),
+    ],
+)
+def test_one_that_a_file_switches_on_stays_where_we_could_not_do_it_better(line: str, name: str, text: str) -> None:
+    found = with_file(line, name, text)
+    assert (found.watch, found.channel, found.reload) == (False, False, "own")
+
+
+@pytest.mark.parametrize(
+    "text", ["reload = DEBUG\n", "reload = False\n", "reload = (", "\0", "reload = [] * 2\n", "def reload(): True\n"]
+)
+def test_a_file_that_does_not_say_so_switches_nothing_on(text: str) -> None:
+    assert with_file("gunicorn shop", "gunicorn.conf.py", text).notes == ()
+
+
+def test_a_reloader_that_is_off_for_sure_is_not_on() -> None:
+    assert not kind("flask --debug run", FLASK_RUN_RELOAD="0").notes
+    assert not with_file("flask run", ".flaskenv", "FLASK_DEBUG=1\n", env={"FLASK_DEBUG": "0"}).notes
+
+
+def test_who_asks_whether_flask_reloads_is_answered_where_we_do_it() -> None:
+    assert kind("flask --debug run").env == {"WERKZEUG_RUN_MAIN": "devstack"}
+    for line in ("flask run", "flask --debug run --no-reload", "flask --debug run --extra-files x.yaml"):
+        assert not kind(line).env
+
+
+def test_gunicorn_listens_where_its_file_says() -> None:
+    said = {"bind = '127.0.0.1:9'": 9, "bind = ['127.0.0.1:9']": 9, "bind = HERE": 8000, "": 8000}
+    for text, port in said.items():
+        assert with_file("gunicorn shop", "gunicorn.conf.py", text).url.endswith(f":{port}")
+        assert with_file("gunicorn shop -b :1", "gunicorn.conf.py", text).url.endswith(":1")
 
 
 @pytest.mark.parametrize(
