@@ -21,7 +21,7 @@ def up(words: list[str]) -> None:
     if "-f" in names[:-1]:
         place = names.index("-f")
         _, procfile = names.pop(place), names.pop(place)
-    if any(not word or word.startswith("-") for word in [*names, procfile or "Procfile"]):
+    if any(not word or word.startswith("-") for word in [*names, *([] if procfile is None else [procfile])]):
         return
     _without_tls()
     from devstack.cli import session

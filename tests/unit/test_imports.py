@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 LATER = {
     "celery",
+    "click",
     "devstack.core.secrets",
     "devstack.runtime.loopback",
     "devstack.runtime.provision",
@@ -20,21 +22,36 @@ LATER = {
     "redis",
     "secrets",
     "shutil",
+    "ssl",
     "tomllib",
     "uuid",
     "watchfiles",
 }
 PROGRAM = """
 import gc, sys
+sys.argv = ["devstack", "up"]
 import devstack.__main__
-from devstack.cli import devstack
-devstack.get_command(None, "up")
-print(gc.isenabled(), *sys.modules)
+devstack.__main__.gc.freeze = lambda: print(*sys.modules)
+from devstack.config import options
+
+def stop(*_, **__):
+    print(gc.isenabled())
+    import asyncio, ssl
+    print(ssl.OPENSSL_VERSION)
+    sys.exit()
+
+options.Options.__init__ = stop
+devstack.__main__.main()
 """
 
 
 def test_what_a_start_may_not_need_is_not_imported_for_it() -> None:
-    done = subprocess.run([sys.executable, "-I", "-c", PROGRAM], capture_output=True, text=True, check=True)
-    collects, *modules = done.stdout.split()
-    assert not LATER.intersection(modules)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DEVSTACK_")}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM], capture_output=True, text=True, check=True, env=environ
+    )
+    modules, collects, ssl = done.stdout.splitlines()
+    assert "devstack.runtime.supervisor" in modules.split()
+    assert not LATER.intersection(modules.split())
     assert collects == "True"
+    assert ssl
