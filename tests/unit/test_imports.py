@@ -22,6 +22,7 @@ LATER = {
     "redis",
     "secrets",
     "shutil",
+    "_ssl",
     "ssl",
     "tomllib",
     "uuid",
