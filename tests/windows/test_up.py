@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -168,3 +169,55 @@ def test_every_byte_of_a_flood_arrives(tmp_path: Path) -> None:
         assert up.ends() == 0
         numbers = [int(line.split()[1]) for line in up.text.splitlines() if line.endswith("of the flood")]
         assert numbers == list(range(50_000))
+
+
+def test_python_is_that_of_the_projects_environment_and_its_launcher_is_seen_through(tmp_path: Path) -> None:
+    """An environment's python.exe starts another process, which is the one that works."""
+    show = """
+        import os, sys, time
+        print("prefix", sys.prefix, "parent", os.getppid(), flush=True)
+        try:
+            time.sleep(100)
+        except KeyboardInterrupt:
+            print("bye", flush=True)
+    """
+    place = project(tmp_path, "show: python show.py\n", show_py=show)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place / ".venv")], check=True, timeout=120)
+    with Up(place, "up") as up:
+        prefix = up.until(r"prefix (.*) parent")[1]
+        assert Path(prefix) == place / ".venv"
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert "bye" in up.text
+        up.leaves_nothing()
+
+
+def test_a_process_that_is_killed_hard_from_outside_is_started_again(tmp_path: Path) -> None:
+    place = project(tmp_path, "tree: python polite.py\n", polite_py=POLITE)
+    with Up(place, "up") as up:
+        up.until("up child")
+        for process in up.left():
+            if process.cmdline()[-1:] == ["polite.py"]:
+                process.kill()
+        up.until("up parent", times=2)
+        up.ctrl_c()
+        up.ends()
+        up.leaves_nothing()
+
+
+def test_a_window_that_is_closed_stops_everything(tmp_path: Path) -> None:
+    """As the system tells it: by a console event, which wine sends nobody. Here the handler is called as it would be."""
+    program = """
+        import asyncio, threading
+        from devstack.host import console, windows
+
+        async def main():
+            told = asyncio.Future()
+            windows.on_signals(asyncio.get_running_loop(), told.set_result)
+            threading.Thread(target=console._handlers[-1], args=(console.CLOSE,), daemon=True).start()
+            print("told", await asyncio.wait_for(told, 20), flush=True)
+
+        asyncio.run(main())
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    assert ran.stdout.split() == ["told", "15"], ran.stderr
