@@ -23,10 +23,14 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
   inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers reloaders
             templates
             what runs inside the user's Python processes: standard library only
+  redisd/   protocol numbers patterns ranking keyspace expiry blocking cursors client logins settings table server
+            strings lists hashes sets ranges unions keys arguments pubsub transactions connections administration lua snapshot wire
+            sorted_sets __main__
+            the embedded server: a child process of its own, imported by nothing
   demo/     layout proof customer
             the demo shop
   cli/      group plain session up check apps outlook doctor demo look options provide later
-            driven live ps change down why logs colour
+            driven live ps change down why logs colour background run completion names
             what a person types
 """
 

@@ -33,8 +33,9 @@ def run(words: list[str]) -> None:
     from devstack import errors
     from devstack.cli import plain
 
-    # Legal behind the command too, as people expect; not behind "--", where another program's words begin.
+    # Legal behind the command too, as people expect; not behind "--" or "run", where another program's words begin.
     end = words.index("--") if "--" in words else len(words)
+    end = words.index("run") if "run" in words[: min(2, end)] else end
     debug = "--debug" in words[:end]
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
     try:

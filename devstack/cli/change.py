@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from devstack.cli.live import Place, place_options
+from devstack.cli.names import counted, offered
 from devstack.core.names import listing, seconds
 from devstack.errors import FAILED, DevstackError
 
-names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME…")
+names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=offered)
 timeout_option = click.option(
     "--timeout",
     metavar="SECONDS",
@@ -58,7 +59,7 @@ def restart(names: tuple[str, ...], **given: Any) -> None:
 
 
 @click.command()
-@click.argument("counts", nargs=-1, required=True, metavar="NAME=COUNT…")
+@click.argument("counts", nargs=-1, required=True, metavar="NAME=COUNT…", shell_complete=counted)
 @place_options
 @timeout_option
 @quiet_option
@@ -74,7 +75,7 @@ def scale(counts: tuple[str, ...], **given: Any) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, metavar="[NAME…]", shell_complete=offered)
 @place_options
 @timeout_option
 @quiet_option

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 
 import click
+import click.shell_completion
 
 from devstack import __version__
 from devstack.cli import COMMANDS, MODULES
@@ -38,6 +40,12 @@ class Lazy(click.Group):
 
             near = did_you_mean(args[0], list(COMMANDS))
             raise click.UsageError(f"{error.message} {near}".strip(), ctx) from None
+
+
+if os.environ.get("_DEVSTACK_COMPLETE", "").startswith("powershell"):
+    from devstack.cli.completion import PowerShell
+
+    click.shell_completion.add_completion_class(PowerShell)
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

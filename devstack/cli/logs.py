@@ -19,6 +19,7 @@ import click
 
 from devstack.cli import colour
 from devstack.cli.live import Place, directory_option
+from devstack.cli.names import offered
 from devstack.control import client, logbook
 from devstack.control.logbook import Entry, Log
 from devstack.core.names import listing
@@ -32,7 +33,7 @@ LOOK = 0.5
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, metavar="[NAME…]", shell_complete=offered)
 @directory_option
 @click.option(
     "-F", "-f", "--follow", is_flag=True, help="Stay, and show what comes, until Ctrl-C or the end of the stack."
@@ -63,6 +64,11 @@ def logs(
     moment = _moment(since) if since else 0.0
     wanted = _wanted(moment, _regex(grep), LEVELS[level] if level else 0, task)
     show(place, names, follow, count, moment, wanted, _printer(as_json, not no_prefix))
+
+
+def follow(place: Place, names: tuple[str, ...]) -> None:
+    """The last lines and what comes."""
+    show(place, names, True, LAST, 0.0, lambda entry: True, _printer(False, True))
 
 
 def show(

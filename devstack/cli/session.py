@@ -37,6 +37,10 @@ UNDISTURBED = 0.05
 """Seconds that the processes have to be spawned and heard before anything else is imported."""
 
 
+class AlreadyRuns(DevstackError):
+    """There is an `up` in this project already."""
+
+
 def run(options: Options, look: Look, take_over: bool = False) -> NoReturn:
     """Start everything that is asked for, in order, and stay until it is over. DevstackError when that is not possible."""
     _standard_streams()
@@ -66,10 +70,10 @@ def _alone(project: Project, here: host.Host) -> Iterator[None]:
         if holder is not None:
             pid, _, since = holder.partition(" ")
             started = time.strftime(" since %H:%M", time.localtime(int(since))) if since.isdigit() else ""
-            raise DevstackError(
+            raise AlreadyRuns(
                 f"devstack already runs here{started}",
                 why=f"process {pid} runs the stack of {project.directory}",
-                fix="use that one, or stop it with Ctrl-C in its terminal",
+                fix="devstack up --follow shows what it says, devstack ps how it is; devstack down stops it",
             )
         yield
 

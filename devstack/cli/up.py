@@ -7,15 +7,18 @@ from typing import Any
 
 import click
 
-from devstack.cli import session
+from devstack.cli import background, session
 from devstack.cli.look import look as look_of
 from devstack.cli.look import look_options
+from devstack.cli.names import offered
 from devstack.cli.options import options, project_options
+from devstack.config.load import load
+from devstack.config.options import Options
 from devstack.host.orphans import new_run
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=offered)
 @project_options
 @click.option(
     "--watch/--no-watch", default=True, envvar="DEVSTACK_WATCH", help="Restart workers when Python files change."
@@ -52,10 +55,37 @@ from devstack.host.orphans import new_run
     envvar="DEVSTACK_TAKE_OVER",
     help="End what a killed devstack left on a port that is needed.",
 )
+@click.option(
+    "-d",
+    "--detach",
+    is_flag=True,
+    envvar="DEVSTACK_DETACH",
+    help="Run in the background; come back when all is ready, or say what is not.",
+)
+@click.option("--follow", is_flag=True, envvar="DEVSTACK_FOLLOW", help="When it runs already, show what it says.")
 @look_options
-def up(names: tuple[str, ...], take_over: bool, **given: Any) -> None:
+def up(names: tuple[str, ...], take_over: bool, detach: bool, follow: bool, **given: Any) -> None:
     """Start everything in the Procfile (or just NAMES and what they need), in order, and stay until Ctrl-C."""
     if given["ready_within"] is not None and not math.isfinite(given["ready_within"]):
         raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
     look = look_of(**{name: given.pop(name) for name in ("timestamps", "prefix", "color", "only", "hidden", "as_json")})
-    session.run(options(names=names, colour=look.colour, run=new_run(), **given), look, take_over)
+    behind = background.here()
+    asked = options(names=names, colour=look.colour, run=new_run(), **given)
+    if detach and not behind:
+        background.detach(load(asked))
+    try:
+        session.run(asked, look, take_over)
+    except session.AlreadyRuns as already:
+        if not follow:
+            raise
+        _follow(already, asked, names)
+
+
+def _follow(already: session.AlreadyRuns, asked: Options, names: tuple[str, ...]) -> None:
+    """Never a second stack: show the one that runs."""
+    from devstack.cli import logs
+    from devstack.cli.live import Place
+    from devstack.config.places import directory
+
+    click.echo(f"{already.what}: {already.why}", err=True)
+    logs.follow(Place(None, str(directory(asked)[0])), names)

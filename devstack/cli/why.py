@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from devstack.cli.live import Place, place_options
+from devstack.cli.names import offered
 from devstack.control import rows
 from devstack.core.names import listing
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=offered)
 @place_options
 @click.option("--json", "as_json", is_flag=True, envvar="DEVSTACK_JSON", help="The same for programs.")
 def why(names: tuple[str, ...], procfile: str | None, directory: str | None, as_json: bool) -> None:

@@ -63,8 +63,8 @@ def begin(directory: str, do: str) -> socket.socket:
 
 def one(directory: str, do: str, **more: object) -> dict[str, object]:
     """The answer to a question that has just one."""
-    *_, last = ask(directory, do, ANSWERS_WITHIN, **more)
-    return last
+    first, *_ = ask(directory, do, ANSWERS_WITHIN, **more)
+    return first
 
 
 def connect(directory: str) -> tuple[socket.socket, dict[str, object]]:

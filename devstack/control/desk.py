@@ -20,7 +20,7 @@ from devstack.core import events as e
 from devstack.core.folding import folded
 from devstack.core.health import Ended, Subject
 from devstack.core.machine import closed_gates
-from devstack.core.model import Launch, Phase, Process, Stack
+from devstack.core.model import Phase, Process, Service, Stack
 from devstack.core.names import exit_sentence, listing, seconds
 from devstack.errors import FAILED, USAGE, DevstackError, did_you_mean
 from devstack.host import usage
@@ -29,7 +29,7 @@ MOST_INSTANCES = 50
 LAST_LINES = 12
 POKE = 0.05
 """Seconds between two words that there is more to read."""
-TERMINAL = ("FORCE_COLOR", "PS", "DEVSTACK_PROCESS", "DEVSTACK_RUN", "DEVSTACK_CHANNEL", "PYTHONUNBUFFERED")
+OF_PROCESS = ("FORCE_COLOR", "PS", "DEVSTACK_PROCESS", "DEVSTACK_RUN", "DEVSTACK_CHANNEL", "PYTHONUNBUFFERED")
 """What belongs to a process of the stack, not to a command beside it."""
 
 
@@ -330,12 +330,8 @@ class Desk:
             more.set()
 
     async def _environment(self, request: dict[str, object], to: Connection) -> int:
-        """What a command beside the stack runs in: as its web server, or else its first process."""
-        services = self._stack().services.values()
-        first = sorted(services, key=lambda each: (each.auxiliary, each.role != "web"))[0]
-        launch: Launch = first.launch(1)
-        env = {name: value for name, value in launch.env.items() if name not in TERMINAL}
-        to.send({"env": env, "cwd": launch.cwd})
+        env, cwd = beside(self._stack().services.values())
+        to.send({"env": env, "cwd": cwd})
         return 0
 
     def _there(self) -> Supervised:
@@ -354,6 +350,13 @@ class Desk:
         if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             raise DevstackError('"names" is a list of names', code=USAGE)
         return chosen([p for p in self._stack().processes.values() if not p.surplus], names)
+
+
+def beside(services: Iterable[Service]) -> tuple[dict[str, str], str]:
+    """What a command beside the stack runs in: as its web server, or else its first process."""
+    first = sorted(services, key=lambda each: (each.auxiliary, each.role != "web"))[0]
+    launch = first.launch(1)
+    return {name: value for name, value in launch.env.items() if name not in OF_PROCESS}, launch.cwd
 
 
 class _Changes:
