@@ -1,0 +1,115 @@
+"""What the server was told: `--name value` words and, for what nobody else is to see, lines on stdin (`-`), as with redis-server.
+
+Rule 1: only loopback is listened on, whatever a configuration says.
+Rule 2: a setting that is not ours is passed over when Redis has it too: one configuration serves all servers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from devstack.redisd.protocol import Malformed, split
+
+_UNITS = {b"k": 1000, b"kb": 1024, b"m": 10**6, b"mb": 2**20, b"g": 10**9, b"gb": 2**30, b"b": 1, b"": 1}
+
+
+class BadSetting(Exception):
+    """A sentence about a setting that cannot be followed."""
+
+
+@dataclass
+class Settings:
+    port: int = 6379
+    bind: str = "127.0.0.1"
+    unixsocket: str = ""
+    dir: str = "."
+    file: str = "dump.resp"
+    save: bool = True
+    """Whether the data outlives the server: a snapshot every minute in which something changed, and at the end."""
+    databases: int = 16
+    maxclients: int = 1000
+    maxmemory: int = 2**30
+    password: bytes = b""
+    users: list[list[bytes]] = field(default_factory=list)
+
+
+def read(words: Sequence[str], stdin: bytes) -> Settings:
+    """Settings from the command line, which wins, and from the lines of stdin when the first word is "-". BadSetting says what is wrong."""
+    settings = Settings()
+    lines: list[list[bytes]] = []
+    if words[:1] == ["-"]:
+        words = words[1:]
+        for written in stdin.splitlines():
+            if written.strip() and not written.lstrip().startswith(b"#"):
+                try:
+                    lines.append(split(written))
+                except Malformed:
+                    raise BadSetting(
+                        f"a line of the configuration has unbalanced quotes: {written.split()[0].decode('utf-8', 'replace')}"
+                    ) from None
+    for word in words:
+        if word.startswith("--"):
+            name, mark, value = word[2:].partition("=")
+            lines.append([name.encode(), *([value.encode()] if mark else [])])
+        elif lines:
+            lines[-1].append(word.encode())
+        else:
+            raise BadSetting(f"{word} is no option; write --port 6379")
+    for option, *values in lines:
+        _set(settings, option.lower().decode("utf-8", "replace"), values)
+    return settings
+
+
+def _set(settings: Settings, name: str, values: list[bytes]) -> None:
+    value = values[0] if values else b""
+    text = value.decode("utf-8", "surrogateescape")
+    if name == "port":
+        settings.port = _number(name, value, 0, 65535)
+    elif name == "databases":
+        settings.databases = _number(name, value, 1, 10_000)
+    elif name == "maxclients":
+        settings.maxclients = _number(name, value, 1, 100_000)
+    elif name == "maxmemory":
+        settings.maxmemory = memory(value)
+    elif name == "bind":
+        settings.bind = _loopback(text)
+    elif name == "unixsocket":
+        settings.unixsocket = text
+    elif name == "dir":
+        settings.dir = text
+    elif name == "dbfilename":
+        # What we write is no RDB, and must not be taken for one.
+        settings.file = f"{text.removesuffix('.rdb')}.resp"
+    elif name == "save":
+        settings.save = value != b""
+    elif name == "requirepass":
+        settings.password = value
+    elif name == "user":
+        settings.users.append(values)
+
+
+def memory(value: bytes) -> int:
+    """Bytes: 100mb. 0 is no limit."""
+    digits = value.rstrip(b"bBkKmMgG")
+    unit = value[len(digits) :].lower()
+    if not digits.isdigit() or unit not in _UNITS:
+        raise BadSetting(f"maxmemory: {value.decode('utf-8', 'replace')} is no number of bytes; write 500mb")
+    return int(digits) * _UNITS[unit]
+
+
+def _number(name: str, value: bytes, least: int, most: int) -> int:
+    if not value.isdigit() or len(value) > 9 or not least <= int(value) <= most:
+        raise BadSetting(f"{name}: {value.decode('utf-8', 'replace')!r} is no number from {least} to {most}")
+    return int(value)
+
+
+def _loopback(address: str) -> str:
+    host = "127.0.0.1" if address == "localhost" else address
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise BadSetting(f"bind: {address} is not this machine alone; the embedded server listens on 127.0.0.1 or ::1")
