@@ -12,7 +12,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat told control ports resp
             one question per file; what two of them share
-  host/     posix guard guardian windows job console interrupt orphans mounts usage
+  host/     posix guard guardian windows job console interrupt files orphans mounts usage
             what differs between systems
   control/  messages client server desk names secrecy rows instant logbook
             the socket through which another terminal drives a running stack
@@ -30,7 +30,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
   demo/     layout proof customer
             the demo shop
   cli/      group plain session up check apps outlook doctor demo look options provide later
-            driven live ps change down why logs colour background run completion names
+            driven live ps change down why logs colour background run completion names report
             what a person types
 """
 

@@ -21,6 +21,7 @@ from devstack.control import client
 from devstack.control.messages import ADDRESS, FULL_PATH, LONGEST, SOCKET, Malformed, encode, request
 from devstack.core.secrets import mask
 from devstack.errors import FAILED, USAGE, DevstackError
+from devstack.host import files
 
 MOST_CLIENTS = 200
 ASKED_WITHIN = 5.0
@@ -101,7 +102,7 @@ class Server:
         new.unlink(missing_ok=True)
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(f"{port} {self.token}\n")
-        os.replace(new, path)  # nobody reads half of it
+        files.replace(new, path)  # nobody reads half of it
 
 
 class Connection(asyncio.Protocol):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
+from devstack.host import files
 from tests.support.windows import Up
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="for Windows, or wine: scripts/test.py --wine")
@@ -221,3 +223,16 @@ def test_a_window_that_is_closed_stops_everything(tmp_path: Path) -> None:
     """
     ran = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
     assert ran.stdout.split() == ["told", "15"], ran.stderr
+
+
+def test_a_file_that_somebody_reads_is_replaced_as_soon_as_he_lets_go(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.write_text("new", "utf-8")
+    old.write_text("old", "utf-8")
+    reader = old.open()
+    threading.Timer(0.3, reader.close).start()
+    files.replace(new, old)
+    assert old.read_text("utf-8") == "new"
+    new.write_text("newer", "utf-8")
+    with old.open(), pytest.raises(PermissionError):
+        files.replace(new, old)
