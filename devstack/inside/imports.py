@@ -10,7 +10,8 @@ neither read nor written.
 
 Message:
   imported: files (project files, absolute), modules (the names of all others, in order), missing (where in the project a module was
-    looked for and not found, absolute, without an ending; so is the `__init__` of a directory that is a package without one), patched (the
+    looked for and not found, or only further on, absolute, without an ending; so is the `__init__` of a directory that is a package without
+    one, or was passed over), patched (the
     libraries that have replaced parts of others, or do so when they are imported, see PATCHING); at each
     import of a project file, and before the program says that it is ready. Forks (a prefork pool) tell theirs too.
 """
@@ -57,6 +58,8 @@ class Finder:
         self.gate: Any = None
         self.untold: dict[str, dict[str, None]] = {"files": {}, "modules": {}, "missing": {}, "patched": {}}
         self.told: set[str] = set()
+        self.entries: dict[str, tuple[str, bool]] = {}
+        """Those of sys.path: the directory, and whether it is the project's."""
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         if not self.roots and name not in self.hooks and self.gate is None:
@@ -135,7 +138,10 @@ class Finder:
     def note(self, name: str, path: "Any", spec: "Any", place: str) -> None:
         if spec is None:
             self.miss(name, path)
-        elif not place:
+            return
+        if path is None:
+            self.pass_over(name, spec)
+        if not place:
             self.untold["modules"][name] = None
         elif spec.has_location:
             self.use(place)
@@ -155,6 +161,22 @@ class Finder:
     def miss(self, name: str, path: "Any") -> None:
         for place in sys.path if path is None else list(path):
             self.lacks(os.path.join(os.path.abspath(place or os.curdir), name.rpartition(".")[2]))
+
+    def pass_over(self, name: str, spec: "Any") -> None:
+        """Where in the project it was looked for before it was found elsewhere: what is saved there will go before that."""
+        if not spec.has_location and not spec.submodule_search_locations:
+            return  # Built in.
+        for entry in sys.path:
+            if entry not in self.entries:
+                directory = os.path.abspath(entry or os.curdir)
+                self.entries[entry] = directory, self.is_project(os.path.join(directory, name))
+            directory, ours = self.entries[entry]
+            if spec.has_location and spec.origin.startswith(directory) and part_of(spec.origin, directory) == name:
+                return
+            if ours:
+                stem = os.path.join(directory, name)
+                # One without `__init__` that has other things in it stays passed over.
+                self.lacks(os.path.join(stem, "__init__") if os.path.isdir(stem) else stem)
 
     def lacks(self, stem: str) -> None:
         if stem not in self.told and self.is_project(stem):
@@ -218,6 +240,11 @@ class Finder:
             hook(module)
 
         loader.exec_module = exec_module
+
+
+def part_of(file: str, directory: str) -> str:
+    """The name of the module in `directory` that `file` belongs to."""
+    return file[len(directory) :].lstrip(os.sep).partition(os.sep)[0].partition(".")[0]
 
 
 def patched() -> "list[str]":

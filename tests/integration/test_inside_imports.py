@@ -53,7 +53,23 @@ def test_it_tells_files_modules_and_what_was_looked_for_in_vain(place: Path) -> 
     assert modules.index("json") < modules.index("json.decoder") < modules.index("library")
     assert not {"shop", "shop.tasks", "data", "last"} & set(modules)
     assert {str(place / name) for name in ("absent", "shop/extra", "shop/local", "data/__init__")} <= set(missing)
-    assert not any("json" in each or ".venv" in each for each in missing)
+    assert not any("json" + os.sep in each or ".venv" in each for each in missing)
+
+
+def test_what_would_go_before_a_library_counts_as_missing(place: Path) -> None:
+    (place / "wave").mkdir()
+    words = program(
+        place,
+        "import sys; sys.path += ['.venv', 'later']\nsys.path.insert(0, 'first')\n"
+        "import json.tool, wave, library, shop.tasks, marshal, _io\n",
+    )
+    with spares.made(place, *words, standby=False) as run:
+        assert run.process.wait(20) == 0, run.output()
+        missing = {os.path.relpath(each, place) for each in told(run, "missing")}
+    assert {"json", "first/json", "library", "first/library", "first/shop", "first/last"} <= missing
+    assert {"wave/__init__", "first/wave"} <= missing
+    never = {"shop", "last", "wave", "later/json", "later/library", "later/shop", "marshal", "_io", "tool"}
+    assert missing - never == missing
 
 
 def test_each_is_told_once_in_messages_that_fit(place: Path) -> None:
