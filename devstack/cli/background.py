@@ -6,6 +6,7 @@ Rule 2: what it says before there is a stack to ask (the Procfile is wrong, say)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from devstack import host
 from devstack.config.load import Project
 from devstack.control import client
 from devstack.core.names import seconds
@@ -79,7 +81,7 @@ def _watch(project: Project, child: subprocess.Popen[bytes]) -> dict[str, str] |
 
 def _ready(project: Project, child: subprocess.Popen[bytes]) -> dict[str, str]:
     hello = client.one(str(project.runtime_dir), "hello")
-    if hello.get("pid") != child.pid:
+    if not _is(hello.get("pid"), child):
         raise client.NotRunning  # another one: ours is just about to say so
     for answer in client.ask(str(project.runtime_dir), "wait", None):
         match answer:
@@ -90,6 +92,17 @@ def _ready(project: Project, child: subprocess.Popen[bytes]) -> dict[str, str]:
                     _explain(project, failed)
                 return failed
     raise client.Lost
+
+
+def _is(pid: object, child: subprocess.Popen[bytes]) -> bool:
+    """On Windows the python.exe of an environment starts another one, which then is the one that runs."""
+    if pid == child.pid or host.system() != "win32":
+        return pid == child.pid
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        return pid in [each.pid for each in psutil.Process(child.pid).children(recursive=True)]
+    return False
 
 
 def _explain(project: Project, failed: dict[str, str]) -> None:
@@ -107,4 +120,5 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # on Windows, where the one in the background still has it open
+            path.unlink(missing_ok=True)

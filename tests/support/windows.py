@@ -25,7 +25,7 @@ NO_WINDOW = 0x08000000  # subprocess.CREATE_NO_WINDOW
 class Up:
     """`with Up(directory, "up") as up: up.until("all ready")`. Leaves nothing behind, whatever happens."""
 
-    def __init__(self, directory: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, *arguments: str, env: dict[str, str] | None = None, python: str = "") -> None:
         self.mark = uuid.uuid4().hex
         unwanted = ("CELERY", "REDIS", "DJANGO", "PORT", "DEVSTACK")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
@@ -33,7 +33,7 @@ class Up:
         programs = os.pathsep.join([*pythons(), os.environ.get("PATH", "")])
         env = {**clean, "PATH": programs, "DEVSTACK_STATE_DIR": str(state), MARK: self.mark, **(env or {})}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "devstack", *arguments],
+            [python or sys.executable, "-m", "devstack", *arguments],
             cwd=directory,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -236,3 +237,32 @@ def test_a_file_that_somebody_reads_is_replaced_as_soon_as_he_lets_go(tmp_path: 
     new.write_text("newer", "utf-8")
     with old.open(), pytest.raises(PermissionError):
         files.replace(new, old)
+
+
+@pytest.mark.parametrize("environment", [False, True])
+def test_a_stack_in_the_background_is_driven_from_elsewhere(tmp_path: Path, environment: bool) -> None:
+    place = project(tmp_path, "tree: python polite.py\n", polite_py=POLITE)
+    state = {"DEVSTACK_STATE_DIR": str(tmp_path / "state")}
+    python = sys.executable
+    if environment:
+        subprocess.run([python, "-m", "venv", "--without-pip", str(tmp_path / "v")], check=True, timeout=120)
+        python = str(tmp_path / "v" / "Scripts" / "python.exe")
+        paths = os.pathsep.join(path for path in sys.path if path)
+        state["PYTHONPATH"] = paths
+
+    def said(*words: str, code: int = 0) -> str:
+        with Up(place, *words, env=state, python=python) as ran:
+            assert ran.ends() == code, ran.text
+            return ran.text
+
+    with Up(place, "up", "-d", env=state, python=python) as up:
+        assert up.ends() == 0, up.text
+        assert "all ready" in up.text
+        try:
+            assert "tree.1" in said("ps")
+            assert "up child" in said("logs")
+            said("restart", "tree")
+            assert said("logs").count("up child") == 2
+        finally:
+            said("down")
+        up.leaves_nothing()
