@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,9 @@ from devstack.runtime.logs import Logs
 from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
 
-HUP = 1
+HUP, STDERR = 1, 2
+ASIDE_WITHIN = 0.5
+"""Seconds that stderr gets."""
 UNDISTURBED = 0.05
 """Seconds that the processes have to be spawned and heard before anything else is imported."""
 
@@ -129,7 +132,7 @@ class Session:
     def unread(self, error: OSError) -> None:
         """Our output cannot be written any more. Ctrl-C in `devstack up | tee log` ends tee first: that forces nothing."""
         if error.errno not in (errno.EPIPE, errno.EIO):
-            sys.stderr.write(f"devstack: the output cannot be written: {error.strerror}\n")
+            _aside(f"the output cannot be written: {error.strerror}")
         if self.code is None:
             self._end(UNREAD, "", force=False)
 
@@ -150,6 +153,18 @@ class Session:
             self.supervisor.leave(force)
         elif self._task:
             self._task.cancel()
+
+
+def _aside(text: str) -> None:
+    """On stderr. With `2>&1` that is the very reader that takes nothing, or the disk that is full: it is not waited for."""
+
+    def write() -> None:
+        with contextlib.suppress(OSError):
+            os.write(STDERR, f"devstack: {text}\n".encode())
+
+    teller = threading.Thread(target=write, daemon=True)
+    teller.start()
+    teller.join(ASIDE_WITHIN)
 
 
 async def _run(project: Project, here: host.Host, look: Look, processes: list[str], swept: str, take_over: bool) -> int:
@@ -173,7 +188,7 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
     finally:
         logs.close()
         if lost := await output.close(hurried=lambda: session.code is not None):
-            sys.stderr.write(f"devstack: {lost} bytes of output were not read\n")
+            _aside(f"{lost} bytes of output were not read")
     return code if session.code is None else session.code
 
 
