@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Read the Procfile, .env and settings, and say what they mean. Starts no server.",
     "doctor": "Find, and end, what a killed `devstack up` left behind.",
     "completion": "Print the script with which a shell completes these words.",
+    "report": "Write a file to attach to a bug report; passwords are masked.",
     "demo": "Create a small Django + Celery shop and run it.",
 }
 

@@ -42,7 +42,7 @@ def run(command: tuple[str, ...], procfile: str | None, directory: str | None, w
     except DevstackError as error:
         if error.code != NOTHING_RUNS or names:
             raise
-        env, cwd = _as_it_would_be(procfile, directory)
+        env, cwd = as_it_would_be(procfile, directory)
     env = {name: value for name, value in env.items() if name not in TERMINAL}
     env |= {name: os.environ[name] for name in TERMINAL if name in os.environ}
     try:
@@ -63,7 +63,7 @@ def _wait(place: Place, names: list[str]) -> None:
                 raise DevstackError(f"{name} is not ready", why=why, fix=f"devstack why {name}", code=FAILED)
 
 
-def _as_it_would_be(procfile: str | None, directory: str | None) -> tuple[dict[str, str], str]:
+def as_it_would_be(procfile: str | None, directory: str | None) -> tuple[dict[str, str], str]:
     from devstack.config.load import load
     from devstack.config.options import Options
     from devstack.control.desk import beside

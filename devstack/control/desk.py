@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from devstack.control import secrecy
 from devstack.control.names import chosen
 from devstack.control.server import Connection
 from devstack.core import events as e
@@ -22,6 +21,7 @@ from devstack.core.health import Ended, Subject
 from devstack.core.machine import closed_gates
 from devstack.core.model import Phase, Process, Service, Stack
 from devstack.core.names import exit_sentence, listing, seconds
+from devstack.core.secrets import cover as cover_of
 from devstack.errors import FAILED, USAGE, DevstackError, did_you_mean
 from devstack.host import usage
 
@@ -127,7 +127,7 @@ class Desk:
             others = [q.name for name in there.stack.needed_by(process.service.name) for q in _some(there, name)]
             tail = subject.tail().decode(errors="replace").splitlines() if subject else []
             last = [line for line in folded(tail) if line.strip()][-LAST_LINES:]
-            cover = secrecy.cover(subject.launch.env if subject else {})
+            cover = cover_of(subject.launch.env if subject else {})
             to.send(
                 {
                     "row": rows[process.name],
@@ -179,9 +179,9 @@ class Desk:
                     "memory": sum(table[pid][2] for pid in tree) if tree else None,
                     "processes": len(tree),
                     "port": launch.port if launch and p.service.role in ("web", "flower", "redis") else None,
-                    "url": secrecy.cover({})(launch.url) if launch else "",
+                    "url": cover_of({})(launch.url) if launch else "",
                     "exit_code": p.code,
-                    "why": secrecy.cover(subject.launch.env if subject else {})(p.reason),
+                    "why": cover_of(subject.launch.env if subject else {})(p.reason),
                 }
             )
         self._usage = seen
@@ -237,7 +237,12 @@ class Desk:
             await asyncio.sleep(0.05)  # it still looks for Redis
         named = request.get("names")
         asked = self._chosen(request)
-        return await self._change(asked if named else [p for p in asked if p.wanted], to, None, limit=_limit(request))
+        return await self._change(
+            asked if named else [p for p in asked if p.wanted or p.phase is not Phase.DOWN],
+            to,
+            None,
+            limit=_limit(request),
+        )
 
     async def _down(self, request: dict[str, object], to: Connection) -> int:
         """Answers as long as there is something to say. The end of the connection is the end of the stack."""
@@ -287,10 +292,10 @@ class Desk:
                     waits = [
                         f"{name}: {there.stack.processes[name].reason}" for name in verdicts if verdicts[name] is None
                     ]
-                    to.send({"late": secrecy.cover({})(f"not settled after {seconds(limit or 0)}: {'; '.join(waits)}")})
+                    to.send({"late": cover_of({})(f"not settled after {seconds(limit or 0)}: {'; '.join(waits)}")})
                     return FAILED
                 await changes.wait(left)
-        bad = {name: secrecy.cover({})(why) for name, why in verdicts.items() if why}
+        bad = {name: cover_of({})(why) for name, why in verdicts.items() if why}
         to.send({"settled": {p.name: str(p.phase) for p in asked}, "failed": bad})
         return FAILED if bad else 0
 
@@ -301,7 +306,7 @@ class Desk:
         for p in processes:
             if not silently and before.get(p.name) is not p.phase:
                 subject = self._there().subject(p.name)
-                why = secrecy.cover(subject.launch.env if subject else {})(p.reason)
+                why = cover_of(subject.launch.env if subject else {})(p.reason)
                 to.send({"name": p.name, "phase": str(p.phase), "why": why})
         return now
 

@@ -8,8 +8,11 @@ Rule 2: words of English are no secrets: COMPASS, PASSENGERS, KEYBOARD, AUTHOR, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 MASK = "***"
+SHORTEST = 6
+"""A value of fewer characters would be found everywhere."""
 _WORD = re.compile(r"[^\s'\"]+")
 _USER = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,30}://[^/?#@:]*:")
 _LONE_TOKEN = re.compile(r"(?P<start>\b(?:git\+)?https?://)[\w.-]{16,}(?=@)")
@@ -75,3 +78,16 @@ def _masked(match: re.Match[str]) -> str:
 
 def _named(match: re.Match[str]) -> str:
     return _masked(match) if is_secret(match["name"]) else match[0]
+
+
+def concealed(text: str, env: Mapping[str, str]) -> str:
+    """`text` without the values of those variables that are named like secrets."""
+    values = [value for name, value in env.items() if len(value) >= SHORTEST and value in text and is_secret(name)]
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, MASK)
+    return text
+
+
+def cover(env: Mapping[str, str]) -> Callable[[str], str]:
+    """Masks a text of a process that has these variables."""
+    return lambda text: mask(concealed(text, env))

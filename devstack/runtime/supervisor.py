@@ -298,7 +298,7 @@ class Supervisor:
         run.alive = False
         run.stop_probing()
         launch = run.subject.launch
-        tail = run.subject.tail().decode(errors="replace")
+        tail = _tail(run)
         run.cause = cause_of(code, tail, modules=modules(launch.cwd), directory=launch.cwd)
         # One that had settled met something that may pass; one that never did will meet it again.
         ends = self.ends.setdefault(run.process.name, deque(maxlen=ENDS))
@@ -324,7 +324,7 @@ class Supervisor:
         if action.kind == "failed":
             self.failure.set()
         if action.kind in ("failed", "overdue", "kept"):
-            tail = run.subject.tail() if run else b""
+            tail = _tail(run) if run else ""
             fix = run.cause.fix if run and action.kind != "overdue" else ""
             blocked = [
                 other.name
@@ -407,6 +407,13 @@ class Supervisor:
     def _broke(self, error: BaseException) -> None:
         if not self._finished.done():
             self._finished.set_exception(error)
+
+
+def _tail(run: Run) -> str:
+    """What it said last, as we may quote it."""
+    from devstack.core.secrets import concealed
+
+    return concealed(run.subject.tail().decode(errors="replace"), run.subject.launch.env)
 
 
 async def _nothing() -> None:

@@ -50,14 +50,14 @@ def retired(name: str, took: float, drained: Mapping[str, object]) -> str:
     return f"{name}: its old code left after {seconds(took)}{tasks}"
 
 
-def error(process: Process, said: Announce, tail: bytes, fix: str, blocked: list[str]) -> str:
+def error(process: Process, said: Announce, tail: str, fix: str, blocked: list[str]) -> str:
     """The frame for a process that failed or is overdue; `blocked` wait for it."""
     late = f"{process.name} is not ready after {seconds(process.service.ready_within or 0)}"
     kept = f"{process.name} could not reload {process.saved}; the old code keeps running"
     what = {"failed": f"{process.name} failed", "kept": kept}.get(said.kind, late)
     where = f"  ({process.service.where})" if process.service.where else ""
     lines = [f"error: {what}{where}", f"  why: {said.why}"]
-    last = [text for text in folded(tail.decode(errors="replace").splitlines()) if text.strip()][-LAST_LINES:]
+    last = [text for text in folded(tail.splitlines()) if text.strip()][-LAST_LINES:]
     if last:
         lines += ["  last lines:", *(f"    {process.name} | {text}" for text in last)]
     if blocked:
