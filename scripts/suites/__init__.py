@@ -31,8 +31,28 @@ class Comparison:
 
     def table(self) -> str:
         width = max(len("devstack"), len(self.peer_name))
-        rows = [f"{self.metric}: {self.what}", f"{'':{width}}  MEDIAN     MIN     MAX  RUNS"]
+        rows = [f"{self.metric}: {self.what}", f"{'':{width}}   MEDIAN      MIN      MAX  RUNS"]
         for name, times in (("devstack", self.ours), (self.peer_name, self.peer)):
-            spread = f"{median(times):5.2f} s {min(times):5.2f} s {max(times):5.2f} s"
-            rows.append(f"{name:{width}}  {spread}  {len(times):4}")
-        return "\n".join([*rows, f"ratio of the medians: {self.ratio:.2f}"])
+            spread = f"{median(times):6.3f} s {min(times):6.3f} s {max(times):6.3f} s"
+            rows.append(f"{name:{width}} {spread}  {len(times):4}")
+        return "\n".join([*rows, self.verdict()])
+
+    def verdict(self) -> str:
+        return f"ratio of the medians: {self.ratio:.2f}"
+
+
+@dataclass(frozen=True)
+class Race(Comparison):
+    """Here the ratio says how many times as fast devstack is: their time / ours. `note`: what to know about the peer's times."""
+
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return median(self.peer) / median(self.ours)
+
+    def figures(self) -> dict[str, float | str | int]:
+        return super().figures() | ({"note": self.note} if self.note else {})
+
+    def verdict(self) -> str:
+        return f"{self.note}\n" * bool(self.note) + f"their time / ours: {self.ratio:.2f}"

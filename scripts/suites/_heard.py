@@ -14,11 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from suites import Comparison
+from suites import Comparison, Race
 
 BIN = Path(sys.executable).parent
 COMMANDS = {"devstack": ["devstack", "up"], "honcho": ["honcho", "start"]}
@@ -26,23 +25,6 @@ COUNTS = {"first_byte_vs_honcho": 1, "hundred_heard_vs_honcho": 100}
 AT_LEAST = 15
 """Runs: one takes a tenth of a second, and the machine's own noise is as large as the difference."""
 WITHIN = 60.0
-
-
-@dataclass(frozen=True)
-class Heard(Comparison):
-    """Here the ratio says how many times as fast devstack is: their time / ours."""
-
-    @property
-    def ratio(self) -> float:
-        return median(self.peer) / median(self.ours)
-
-    def table(self) -> str:
-        def row(name: str, times: list[float]) -> str:
-            return f"{name:8}  {median(times):6.3f} s {min(times):6.3f} s {max(times):6.3f} s  {len(times):4}"
-
-        head = f"{self.metric}: {self.what}\n{'':8}  {'MEDIAN':>8} {'MIN':>8} {'MAX':>8}  RUNS"
-        ends = f"their time / ours: {self.ratio:.2f}"
-        return "\n".join([head, row("devstack", self.ours), row(self.peer_name, self.peer), ends])
 
 
 def compare(place: Path, runs: int, say: Callable[[str], None]) -> list[Comparison]:
@@ -59,7 +41,7 @@ def compare(place: Path, runs: int, say: Callable[[str], None]) -> list[Comparis
                 if run:
                     times[name].append(took)
         what = f"seconds until {f'all of {count} trivial processes' if count > 1 else 'a trivial process'} can be heard"
-        found.append(Heard(metric, what, times["devstack"], times["honcho"], "honcho"))
+        found.append(Race(metric, what, times["devstack"], times["honcho"], "honcho"))
         say(", ".join(f"{metric}: {name} {median(each):.3f} s" for name, each in times.items()))
     return found
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from suites import Comparison
+from suites import Comparison, Race
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = {"honcho": "honcho"}
@@ -54,24 +54,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Race(Comparison):
-    """Here the ratio says how many times as fast devstack is: their time / ours."""
-
-    note: str = ""
-
-    @property
-    def ratio(self) -> float:
-        return median(self.peer) / median(self.ours)
-
-    def figures(self) -> dict[str, float | str | int]:
-        return super().figures() | ({"note": self.note} if self.note else {})
-
-    def table(self) -> str:
-        *rows, _ = super().table().splitlines()
-        return "\n".join([*rows, *([self.note] if self.note else []), f"their time / ours: {self.ratio:.2f}"])
-
-
-@dataclass(frozen=True)
 class Figure:
     """One number of ours, and how much it may be."""
 
@@ -88,7 +70,8 @@ class Figure:
             "unit": self.unit,
             "limit": self.limit,
             "runs": len(self.ours),
-        } | self.more
+            **self.more,
+        }
 
     def table(self) -> str:
         more = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in self.more.items())
