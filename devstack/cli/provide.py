@@ -248,6 +248,11 @@ def _celery_line(service: Service) -> CeleryLine:
     launch = service.launch(1)
     if launch.shell and launch.channel:
         launch, words = _last_program(launch)
+    elif launch.prelude:
+        import json
+
+        _, cwd, own, words = json.loads(launch.argv[-1])[-1]
+        launch = replace(launch, env={**launch.env, **own}, cwd=cwd)
     else:
         words = list(launch.argv)
     if BOOT not in words:

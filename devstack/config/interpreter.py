@@ -12,12 +12,14 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from devstack.core.record import Record
 from devstack.kinds.arguments import is_python, python_program
 
+CHAIN = str(Path(__file__).parents[1] / "host" / "chain.py")
 BOOT = str(Path(__file__).parents[1] / "inside" / "boot.py")
 NAMES = (".venv", "venv", "env")
 POETRY_WITHIN = 5.0
@@ -113,6 +115,19 @@ def at_home(argv: Sequence[str], env: Mapping[str, str], cwd: str, system: str) 
     if own and own.is_file():
         return [str(own), *argv[1:]]
     return [which("python.exe", env, cwd) or argv[0], *argv[1:]]
+
+
+def chain(steps: Sequence[tuple[str, str, Mapping[str, str], Sequence[str]]]) -> list[str]:
+    """The words that run several programs one after the other without a shell: each with the joiner before it, its directory and its
+    variables."""
+    import json
+
+    return [
+        sys.executable,
+        "-I",
+        CHAIN,
+        json.dumps([[each[0], each[1], dict(each[2]), list(each[3])] for each in steps]),
+    ]
 
 
 def boot(argv: Sequence[str], env: Mapping[str, str], cwd: str, system: str = "") -> list[str] | None:

@@ -244,6 +244,17 @@ def launch(line: Line, ground: Ground, n: int) -> Launch:
             url=url,
         )
     text, env, start = line.command, dict(reading.env), start_of(line, own, ground)
+    if reading.context.system == "win32" and not reading.in_shell and _is_chain(reading.command):
+        return Launch(
+            tuple(_steps(reading, words)),
+            env,
+            start,
+            prelude=True,
+            channel=channel,
+            port=reading.port,
+            probe=question,
+            url=url,
+        )
     if becomes_program(reading):
         text = _chained(reading, words)
     else:
@@ -315,6 +326,19 @@ def _chained(reading: Reading, words: list[str]) -> str:
         parts += [f"cd {shlex.quote(simple.cwd)}", shlex.join([*assigned, *argv])]
     parts[-1] = f"exec {parts[-1]}"
     return " && ".join(parts)
+
+
+def _is_chain(command: commands.Command) -> bool:
+    """Whether all its programs stand in one row, so that no shell is needed to tell which of them run."""
+    return not command.needs_shell and len(set(command.joiners)) == 1
+
+
+def _steps(reading: Reading, words: list[str]) -> list[str]:
+    """The same without a shell, which Windows has not."""
+    joiner = reading.command.joiners[0]
+    *first, last = reading.simples
+    steps = [(joiner, each.cwd, each.env, each.argv) for each in first]
+    return interpreter.chain([*steps, (joiner, last.cwd, last.env, words)])
 
 
 def probe(own: ProcessSettings, reading: Reading) -> ProbeSpec:

@@ -65,6 +65,8 @@ class Launch(Record):
     env: Mapping[str, str]
     cwd: str
     shell: bool = False
+    prelude: bool = False
+    """Other programs run first (`migrate && …`) and would run once more with each start; always so with `shell`, as far as we know."""
     stdin: bytes | None = None
     """Given to it, and then closed; None is /dev/null."""
     open_stdin: bool = False

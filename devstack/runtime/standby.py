@@ -154,7 +154,7 @@ class Standby:
             return
         if (spare := self._spares.get(name)) and (spare.launch, spare.roots) == (launch, roots) and not spare.over:
             return
-        if launch.shell:
+        if launch.shell or launch.prelude:
             self._give_up(name, launch, "what stands before it in its command would run once more")
             return
         self._preparing.add(name)
