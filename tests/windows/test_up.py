@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -265,4 +266,34 @@ def test_a_stack_in_the_background_is_driven_from_elsewhere(tmp_path: Path, envi
             assert said("logs").count("up child") == 2
         finally:
             said("down")
+        up.leaves_nothing()
+
+
+def test_lines_of_a_procfile_mean_what_they_mean_elsewhere(tmp_path: Path) -> None:
+    show = 'import os, sys; print(*sys.argv[1:], os.environ.get("X"), os.path.basename(os.getcwd()), flush=True)'
+    lines = """
+        a: X=1 python show.py "two words" 'it is' ${NONE:-usual}
+        b: cd sub && python ../show.py b
+        c: python show.py c1 && X=2 python show.py c2
+        d: python -c "import sys; sys.exit(3)"; python show.py d
+        e: ./show.py e
+        f: python show.py f | sort
+    """
+    place = project(tmp_path, textwrap.dedent(lines), show_py=show)
+    (place / "sub").mkdir()
+    with Up(place, "up", "--no-prefix", env={"REDIS_URL": ""}) as up:
+        up.ends()
+        for line in ("two words it is usual 1", "b None sub", "c1 None", "c2 2", "d None", "e None"):
+            assert re.search(rf"^{line}", up.text, re.MULTILINE), line
+        assert "needs a POSIX shell" in up.text
+
+
+def test_ctrl_c_ends_a_chain_where_it_is(tmp_path: Path) -> None:
+    place = project(tmp_path, "tree: python polite.py && python -c 'print(12345)'\n", polite_py=POLITE)
+    with Up(place, "up") as up:
+        up.until("up child")
+        up.ctrl_c()
+        assert up.ends() == 130
+        assert up.text.count("bye child") == 1
+        assert "12345" not in up.text.replace("print(12345)", "")
         up.leaves_nothing()
