@@ -1,7 +1,7 @@
 """Scripts: EVAL and its like, which Celery, kombu, locks and rate limiters use. The interpreter is Lua 5.1 from `lupa`.
 
 Rule 1: a script sees KEYS, ARGV, redis, cjson, bit and the harmless half of the standard library; never Python, files or the system.
-Rule 2: a script ends: after five seconds with an error, and when its memory is used up, too.
+Rule 2: a script ends: after `lua-time-limit` with an error, and when its memory is used up, too.
 Rule 3: without `lupa` everything but scripts works.
 """
 
@@ -23,7 +23,6 @@ from devstack.redisd.table import command
 if TYPE_CHECKING:
     from devstack.redisd.server import Server
 
-SECONDS = 5.0
 MEMORY = 256 * 2**20
 _NO_SCRIPT = Failure(b"NOSCRIPT No matching script. Please use EVAL.")
 _NO_LUPA = Failure(b"ERR this embedded server runs scripts only with lupa: pip install 'devstack[embedded]'")
@@ -70,7 +69,7 @@ class Scripts:
         lua = self._lua
         database, may_wait = client.db, client.may_wait
         self._client, client.may_wait = client, False
-        self._deadline = time.monotonic() + SECONDS
+        self._deadline = time.monotonic() + self._server.settings.script_ms / 1000
         try:
             result = self._parts.run(self._compiled[name], lua.table_from(keys), lua.table_from(arguments))
             return self._reply(result, name)
@@ -80,7 +79,9 @@ class Scripts:
             self._lua = self._parts = None
             if isinstance(error, MemoryError):
                 raise Failure(b"ERR the script used more than %d MB of memory" % (MEMORY // 2**20)) from None
-            raise Failure(b"ERR the script ran longer than %d seconds and was ended" % SECONDS) from None
+            raise Failure(
+                b"ERR the script ran longer than %d ms (lua-time-limit) and was ended" % self._server.settings.script_ms
+            ) from None
         finally:
             self._client, client.may_wait, client.db = None, may_wait, database
 

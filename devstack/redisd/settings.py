@@ -7,6 +7,7 @@ Rule 2: a setting that is not ours is passed over when Redis has it too: one con
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,8 @@ class Settings:
     databases: int = 16
     maxclients: int = 1000
     maxmemory: int = 2**30
+    script_ms: int = 5000
+    """After so long a script is ended."""
     password: bytes = b""
     users: list[list[bytes]] = field(default_factory=list)
 
@@ -71,6 +74,8 @@ def _set(settings: Settings, name: str, values: list[bytes]) -> None:
         settings.databases = _number(name, value, 1, 10_000)
     elif name == "maxclients":
         settings.maxclients = _number(name, value, 1, 100_000)
+    elif name in ("lua-time-limit", "busy-reply-threshold"):
+        settings.script_ms = _number(name, value, 1, 3_600_000)
     elif name == "maxmemory":
         settings.maxmemory = memory(value)
     elif name == "bind":
@@ -78,6 +83,8 @@ def _set(settings: Settings, name: str, values: list[bytes]) -> None:
     elif name == "unixsocket":
         settings.unixsocket = text
     elif name == "dir":
+        if not os.path.isdir(text):
+            raise BadSetting(f"dir: there is no directory {text}")
         settings.dir = text
     elif name == "dbfilename":
         # What we write is no RDB, and must not be taken for one.
