@@ -69,7 +69,7 @@ def played(kind: str, directory: Path, script: Callable[[Server, Answers], Await
         finally:
             await it.close()
             while it.connections:  # the last ones get their second to read why
-                [*it.connections][0]._transport.abort()  # type: ignore[union-attr]
+                next(iter(it.connections))._transport.abort()  # type: ignore[union-attr]
                 await asyncio.sleep(0)
 
     asyncio.run(play())
