@@ -7,6 +7,7 @@ Rule 3: a file that was rotated meanwhile is read to its end under its new name 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
@@ -125,17 +126,12 @@ class Log:
 
     def history(self, since: float = 0.0) -> Iterator[Entry]:
         """All that is there, the oldest first; files that end before `since` are left out."""
-        for path in reversed([self._path, *self._rotated()]):
-            try:
-                with open(path, "rb") as file:
-                    about = os.fstat(file.fileno())
-                    self._place = (about.st_ino, 0)
-                    if about.st_mtime >= since:
-                        yield from self._read(file, 0)
-                    else:
-                        self._place = (about.st_ino, about.st_size)
-            except FileNotFoundError:
-                continue  # rotated away under our hands
+        with contextlib.ExitStack() as stack:
+            for inode, file in reversed(self._open(stack, -1)):
+                about = os.fstat(file.fileno())
+                self._place = (inode, about.st_size)
+                if about.st_mtime >= since:
+                    yield from self._read(file, 0)
         yield from self._cutter.take()
 
     def tail(self, count: int) -> list[Entry]:
@@ -157,26 +153,12 @@ class Log:
 
     def news(self) -> Iterator[Entry]:
         """What has come since the last look. The last entry is held back while it may go on."""
-        try:
-            inode = os.stat(self._path).st_ino
-        except FileNotFoundError:
-            return
         known, at = self._place
-        if known and inode != known:
-            for path in self._rotated():
-                try:
-                    with open(path, "rb") as file:
-                        if os.fstat(file.fileno()).st_ino == known:
-                            yield from self._read(file, at)
-                            break
-                except FileNotFoundError:
-                    continue
-            at = 0
-        try:
-            with open(self._path, "rb") as file:
-                yield from self._read(file, at)
-        except FileNotFoundError:
-            return
+        with contextlib.ExitStack() as stack:
+            files = self._open(stack, known)
+            for inode, file in reversed(files):
+                size = os.fstat(file.fileno()).st_size
+                yield from self._read(file, at if inode == known and size >= at else 0)
         if not self._cutter.open:
             self.open_since = 0.0
             yield from self._cutter.take()
@@ -184,6 +166,26 @@ class Log:
             self.open_since = time.monotonic()
         elif time.monotonic() - self.open_since > 1.0:
             yield from self._cutter.take()
+
+    def _open(self, stack: contextlib.ExitStack, known: int) -> list[tuple[int, BinaryIO]]:
+        """The files with their inodes, the newest first, up to the one that is known.
+
+        One that is rotated meanwhile is met a second time at its next name, and none is missed.
+        """
+        found: dict[int, BinaryIO] = {}
+        for number in range(1000):
+            path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
+            try:
+                file = stack.enter_context(path.open("rb"))
+            except FileNotFoundError:
+                if number:  # the newest one may be missing for a moment
+                    break
+                continue
+            inode = os.fstat(file.fileno()).st_ino
+            found.setdefault(inode, file)
+            if inode == known:
+                break
+        return list(found.items())
 
     def _end(self, file: BinaryIO, count: int) -> list[Entry]:
         """Its last entries; of a long file only as much as is likely to be enough."""
