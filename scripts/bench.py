@@ -2,7 +2,8 @@
 
     python scripts/bench.py SUITE [--json FILE] [--runs N | options of the suite]
 
-A suite is a module in scripts/suites/ with `compare(runs, say) -> list[Comparison]`. FILE gets one object: {"metric": {"ours": …,
+A suite is a module in scripts/suites/ with `compare(runs, say) -> list[Comparison]`. FILE (standard output without one; all else that is
+said goes to standard error then) gets one object: {"metric": {"ours": …,
 "peer": …, "peer_name": …, "ratio": …, "runs": n}}, with medians in seconds. With `options(parser)` it adds options of its own in place
 of --runs, which `compare` gets by name; `NEEDS` and `LIKES`, {module: requirement}, are packages that it cannot or can do without.
 """
@@ -15,6 +16,7 @@ import importlib.util
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import environment
@@ -35,7 +37,13 @@ def main() -> None:
         own = commands.add_parser(
             name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        own.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+        own.add_argument(
+            "--json",
+            nargs="?",
+            const="-",
+            metavar="FILE",
+            help="write the figures there too (to standard output without FILE)",
+        )
         if hasattr(module, "options"):
             module.options(own)
         else:
@@ -46,12 +54,15 @@ def main() -> None:
     suite, json_file = modules[chosen.pop("suite")], chosen.pop("json")
     with environment.explained():
         _with_packages(getattr(suite, "NEEDS", {}), getattr(suite, "LIKES", {}))
-        found: list[Comparison] = suite.compare(say=_say, **chosen)
-        for each in found:
-            print(f"\n{each.table()}")
-        if json_file:
-            document = {each.metric: each.figures() for each in found}
-            json_file.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        with redirect_stdout(sys.stderr if json_file == "-" else sys.stdout):
+            found: list[Comparison] = suite.compare(say=_say, **chosen)
+            for each in found:
+                print(f"\n{each.table()}")
+        document = json.dumps({each.metric: each.figures() for each in found}, indent=2)
+        if json_file == "-":
+            print(document)
+        elif json_file:
+            Path(json_file).write_text(document + "\n", "utf-8")
 
 
 def _with_packages(needs: dict[str, str], likes: dict[str, str]) -> None:
