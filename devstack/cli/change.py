@@ -22,7 +22,6 @@ timeout_option = click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True, max=1e9),
-    envvar="DEVSTACK_TIMEOUT",
     help="How long that may take. [default: as long as it takes]",
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing while it goes well.")

@@ -48,7 +48,7 @@ if os.environ.get("_DEVSTACK_COMPLETE", "").startswith("powershell"):
     click.shell_completion.add_completion_class(PowerShell)
 
 
-@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "DEVSTACK"})
 @click.version_option(__version__, prog_name="devstack", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks instead of explanations.")
 def devstack(debug: bool) -> None:

@@ -164,6 +164,7 @@ class Desk:
                 seen[pid] = (at, before) if 0 <= now - at < 0.5 and pid in self._usage else (now, had)
                 cpu += max(0.0, had - before) / max(now - at, 0.05)
             alive = p.phase.alive and bool(subject)
+            stopped = p.phase is Phase.DOWN and not p.wanted and not there.stack.leaving
             launch = subject.launch if subject and not p.phase.over else None
             rows.append(
                 {
@@ -181,7 +182,9 @@ class Desk:
                     "port": launch.port if launch and p.service.role in ("web", "flower", "redis") else None,
                     "url": cover_of({})(launch.url) if launch else "",
                     "exit_code": p.code,
-                    "why": cover_of(subject.launch.env if subject else {})(p.reason),
+                    "why": "stopped, as asked"
+                    if stopped
+                    else cover_of(subject.launch.env if subject else {})(p.reason),
                 }
             )
         self._usage = seen

@@ -9,6 +9,9 @@ import sys
 LATER = {
     "celery",
     "click",
+    "devstack.control.client",
+    "devstack.control.desk",
+    "devstack.control.server",
     "devstack.core.secrets",
     "devstack.runtime.loopback",
     "devstack.runtime.provision",
