@@ -85,7 +85,9 @@ async def ask(subject: Subject, url: str = "", within: float = 2.0) -> Answer:
         return Answer(health, verdict.why, verdict.fix)
     # Only for a server that is our own child: in a Procfile line a container or a shell may stand between us and the server, and ours
     # may be in a container as well.
-    if launch.stdin is not None and not launch.shell and verdict.pid and subject.pid and verdict.pid != subject.pid:
+    known = launch.stdin is None or launch.shell or not verdict.pid or not subject.pid or verdict.pid == subject.pid
+    # The Python of a venv on Windows is a launcher, whose child our embedded server is then.
+    if not known and verdict.pid not in await asyncio.to_thread(subject.pids):
         return Answer(
             Health.NOT_YET, f"another Redis (pid {verdict.pid}) answers there", "stop it, or let devstack use it"
         )

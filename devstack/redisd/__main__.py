@@ -41,7 +41,6 @@ from devstack.redisd.server import Server
 from devstack.redisd.settings import BadSetting, Settings
 from devstack.redisd.wire import Connection
 
-SNAPSHOT_EVERY: Final = 60.0
 _SWEEP_EVERY: Final = 1.0
 _BACKLOG: Final = 511
 
@@ -106,7 +105,10 @@ async def _serve(chosen: Settings) -> int:
 def _listen(chosen: Settings) -> socket.socket | str:
     """A socket at the port, or the path of the Unix socket to make. OSError when another program has it."""
     if chosen.unixsocket:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        family = getattr(socket, "AF_UNIX", None)
+        if family is None:
+            raise BadSetting("unixsocket: Python has no socket files on this system")
+        with contextlib.suppress(OSError), socket.socket(family) as probe:
             probe.connect(chosen.unixsocket)
             raise BadSetting(f"another server listens at {chosen.unixsocket}")
         return chosen.unixsocket
@@ -159,7 +161,7 @@ class _Snapshots:
 
     async def forever(self) -> None:
         while True:
-            await asyncio.sleep(SNAPSHOT_EVERY)
+            await asyncio.sleep(self._server.settings.save or 1.0)
             if self._is_due():
                 changes, text = self._server.keyspace.changes, snapshot.text_of(self._server)
                 try:
@@ -181,7 +183,7 @@ class _Snapshots:
         return 0
 
     def _is_due(self) -> bool:
-        return self._server.settings.save and self._server.keyspace.changes != self._written
+        return self._server.settings.save > 0 and self._server.keyspace.changes != self._written
 
 
 def _explain(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from devstack.redisd.connections import REDIS_VERSION
 from devstack.redisd.patterns import matcher
 from devstack.redisd.protocol import NOTHING, NULL_LIST, OK, SYNTAX, Failure, Reply, Status, Verbatim
 from devstack.redisd.server import Server
-from devstack.redisd.settings import BadSetting, memory
+from devstack.redisd.settings import BadSetting, memory, save_every
 from devstack.redisd.table import COMMANDS, command
 
 
@@ -29,7 +29,7 @@ def info(client: Client, *sections: bytes) -> Reply:
 
 def _sections(server: Server) -> dict[str, dict[str, object]]:
     settings, up = server.settings, int(time.time() - server.started)
-    used = server.keyspace.used()
+    used = server.keyspace.measured()
     return {
         "server": {
             "redis_version": REDIS_VERSION.decode(),
@@ -94,7 +94,7 @@ def _configuration(server: Server) -> dict[bytes, bytes]:
         b"port": b"%d" % settings.port,
         b"proto-max-bulk-len": b"536870912",
         b"requirepass": settings.password,
-        b"save": b"60 1" if settings.save else b"",
+        b"save": b"%d 1" % settings.save if settings.save else b"",
         b"stop-writes-on-bgsave-error": b"no",
         b"timeout": b"0",
     }
@@ -122,7 +122,7 @@ def config_set(client: Client, name: bytes, value: bytes) -> Reply:
             settings.password = value
             client.server.logins.require(value)
         elif option == b"save":
-            settings.save = value != b""
+            settings.save = save_every(value)
         elif known[option] != value.lower():
             raise BadSetting("can't set immutable config")
     except BadSetting as error:

@@ -30,6 +30,9 @@ _ENTRY: Final = 100
 """Bytes that an element takes besides its own, about."""
 
 
+_LATELY: Final = 10.0
+
+
 def now() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
@@ -152,7 +155,9 @@ class Keyspace:
         self.databases = [Database(number, self._changed) for number in range(count)]
         self.changes = 0
         self._used = 0
+        self._measured = 0
         self._measured_at = -1
+        self._measured_when = 0.0
 
     def _changed(self, database: Database, key: bytes) -> None:
         self.changes += 1
@@ -167,11 +172,20 @@ class Keyspace:
         """So many bytes are about to be added."""
         self._used += size
 
-    def used(self, limit: int = 0) -> int:
-        """Bytes that the data takes, about. An upper bound is kept while it grows; once it passes `limit`, it is measured anew."""
+    def used(self, limit: int) -> int:
+        """Bytes that the data takes, at most. Only when that passes `limit` is it measured anew."""
         if self._used >= limit and self._measured_at != self.changes:
-            self._measured_at = self.changes
-            self._used = sum(
-                len(key) + _ENTRY + weight(value) for each in self.databases for key, value in each.values.items()
-            )
+            self._measure()
         return self._used
+
+    def measured(self) -> int:
+        """Bytes that the data took lately: to ask every second must cost nothing."""
+        if time.monotonic() > self._measured_when + _LATELY and self._measured_at != self.changes:
+            self._measure()
+        return self._measured
+
+    def _measure(self) -> None:
+        self._measured_at, self._measured_when = self.changes, time.monotonic()
+        self._measured = self._used = sum(
+            len(key) + _ENTRY + weight(value) for each in self.databases for key, value in each.values.items()
+        )

@@ -27,8 +27,8 @@ class Settings:
     unixsocket: str = ""
     dir: str = "."
     file: str = "dump.resp"
-    save: bool = True
-    """Whether the data outlives the server: a snapshot every minute in which something changed, and at the end."""
+    save: int = 60
+    """The data outlives the server: a snapshot after so many seconds in which something changed, and at the end. 0: it does not."""
     databases: int = 16
     maxclients: int = 1000
     maxmemory: int = 2**30
@@ -90,11 +90,17 @@ def _set(settings: Settings, name: str, values: list[bytes]) -> None:
         # What we write is no RDB, and must not be taken for one.
         settings.file = f"{text.removesuffix('.rdb')}.resp"
     elif name == "save":
-        settings.save = value != b""
+        settings.save = save_every(value)
     elif name == "requirepass":
         settings.password = value
     elif name == "user":
         settings.users.append(values)
+
+
+def save_every(value: bytes) -> int:
+    """`save 300 1`: seconds, of which never more than a minute is lost here. 0 for `save ""`."""
+    seconds = value.split()[:1]
+    return min(60, _number("save", seconds[0], 1, 10**8)) if seconds else 0
 
 
 def memory(value: bytes) -> int:

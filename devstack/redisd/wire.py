@@ -108,6 +108,9 @@ class Connection(asyncio.Protocol):
 
     def close(self, at_once: bool) -> None:
         self._closing = True
+        if self.client.waiting:
+            # Not later: what came between now and the end of the connection would be lost with it.
+            self._server.waiting.leave(self.client.waiting)
         if at_once:
             self._transport.abort()
         elif not self._out:

@@ -64,6 +64,17 @@ def test_a_client_that_went_away_while_it_waited_takes_nothing(server: Server, w
     assert wire.ask("LLEN", "queue") == 3
 
 
+def test_a_client_that_is_killed_while_it_waits_takes_nothing(server: Server, wire: Wire) -> None:
+    with Wire(server.port) as waiting:
+        number = waiting.ask("CLIENT", "ID")
+        waiting.send("BRPOP", "queue", 0)
+        waits(wire)
+        wire.socket.sendall(
+            packed("CLIENT", "KILL", "ID", f"{number}") + packed("LPUSH", "queue", "a") + packed("LLEN", "queue")
+        )
+        assert [wire.read() for _ in range(3)] == [1, 1, 1]
+
+
 def test_what_a_move_brings_serves_who_waits_there(server: Server, wire: Wire) -> None:
     with Wire(server.port) as mover, Wire(server.port) as last:
         mover.send("BLMOVE", "one", "two", "LEFT", "RIGHT", 0)
@@ -385,6 +396,29 @@ def test_a_damaged_snapshot_is_put_aside_and_the_server_starts_empty(tmp_path: P
         assert wire.ask("DBSIZE") == 0
         assert "is damaged" in server.log.read_text()
     assert (tmp_path / "dump.resp.damaged").read_bytes() == text
+
+
+def test_the_data_is_saved_while_it_runs_when_something_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "dump.resp"
+    with embedded("--save", "1", "1", directory=tmp_path) as server, Wire(server.port) as wire:
+        fill(wire)
+        eventually(lambda: path.exists() and path.read_bytes().endswith(b"whole\r\n"), "snapshot")
+        before = data(wire)
+        wire.ask("SET", "later", "1")
+        eventually(lambda: b"later" in path.read_bytes(), "newer snapshot")
+    with embedded(directory=tmp_path) as server, Wire(server.port) as wire:
+        assert wire.ask("DEL", "later") == 1
+        assert data(wire) == before
+
+
+def test_a_snapshot_that_cannot_be_written_is_a_word_and_an_exit_code(tmp_path: Path) -> None:
+    with embedded(directory=tmp_path, stop=True) as server, Wire(server.port) as wire:
+        fill(wire)
+        (tmp_path / "dump.resp.new").mkdir()
+        assert "the snapshot cannot be written" in str(wire.ask("SAVE"))
+        assert wire.ask("PING") == Said("+", "PONG")
+    assert server.process.returncode == 1
+    assert "the data cannot be saved: Is a directory" in server.log.read_text()
 
 
 def test_without_save_nothing_is_written(tmp_path: Path) -> None:
