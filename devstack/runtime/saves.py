@@ -235,5 +235,6 @@ def _runs(process: Process) -> bool:
 
 def _ready(subject: Subject) -> float:
     """When it told that it is ready; 0 if it does not tell."""
-    said = [subject.beacon[kind].get("seen") for kind in ("worker_ready", "listening") if kind in subject.beacon]
+    kinds = ("worker_ready", "beat_ready", "listening")
+    said = [subject.beacon[kind].get("seen") for kind in kinds if kind in subject.beacon]
     return max((seen for seen in said if isinstance(seen, float)), default=0.0)

@@ -93,6 +93,29 @@ def test_somebody_who_saves_often_is_not_taken_for_a_process(tmp_path: Path) -> 
     stage.play(script)
 
 
+@pytest.mark.parametrize("ready", ["worker_ready", "beat_ready", "listening"])
+def test_saves_once_a_second_are_told_at_once_where_a_process_says_when_it_is_ready(tmp_path: Path, ready: str) -> None:
+    async def script(watched: Watching) -> None:
+        watched.uses("worker.1", ["tasks.py"])
+        subject, process = watched.subjects["worker.1"], watched.stack.processes["worker.1"]
+
+        def tell(event: e.ReloadAsked) -> None:
+            process.starts += 1
+            process.run = process.starts
+            subject.started = time.monotonic()
+            subject.beacon[ready] = {"seen": subject.started}
+            watched.heard.append(event)
+            watched.changed.set()
+
+        watched.tell = tell  # type: ignore[method-assign]
+        for number in range(8):
+            watched.save("tasks.py", f"version = {number}")
+            await watched.until(lambda times=number + 1: len(watched.heard) == times, within=1.5)
+            await asyncio.sleep(0.3)
+
+    watching(tmp_path, script)
+
+
 def changed(path: Path, text: str) -> None:
     """Wait until the file holds something else."""
     deadline = time.monotonic() + 10
