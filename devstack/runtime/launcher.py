@@ -20,6 +20,9 @@ from devstack.runtime.output import Output, Source
 from devstack.runtime.run import Run
 from devstack.runtime.standby import Standby
 
+HELD_FOR = 3.0
+"""Seconds. A frame then follows what was shown, but whoever waits sees why."""
+
 
 class Launcher:
     def __init__(
@@ -79,8 +82,14 @@ class Launcher:
         return await run.child.start(extra, listeners)
 
     def _source(self, run: Run) -> Source:
-        """Nobody asked for what keeps the others company; what it says is shown when it fails."""
-        return self._output.source(run.process.name, shown=not run.process.service.auxiliary)
+        """Nobody asked for what keeps the others company; what it says is shown when it fails.
+
+        What new code says is held back until it is known whether it works.
+        """
+        run.source = self._output.source(run.process.name, shown=not run.process.service.auxiliary)
+        if run.process.service.watch and run.process.starts > 1 and run.question.how != "none":
+            run.source.hold(HELD_FOR)
+        return run.source
 
 
 def free_node(run: Run, others: Iterable[Run]) -> str:

@@ -145,6 +145,10 @@ class Look(Record):
         return (not self.only or not names.isdisjoint(self.only)) and names.isdisjoint(self.hidden)
 
 
+MOST_HELD = 256 * 1024
+"""Bytes."""
+
+
 class Source:
     """The stream of one process. `feed` takes chunks as they come; `end` flushes a last line without newline.
 
@@ -156,22 +160,42 @@ class Source:
         self._shown = shown
         self.name = name
         self.lines = Lines()
+        self._held: list[bytes] | None = None
+
+    def hold(self, within: float) -> None:
+        """Show nothing until `release`, for so many seconds at most."""
+        self._held = []
+        asyncio.get_running_loop().call_later(within, self.release)
+
+    def release(self, show: bool = True) -> None:
+        """Go on as ever, with what was held, or without it."""
+        held, self._held = self._held, None
+        if held and show:
+            self._output.show(self, b"".join(held))
+        if held is not None and self.lines.waiting and self._shown and self._output.shows_prompts:
+            self._output.expect_prompt(self)
 
     def feed(self, chunk: bytes) -> None:
         block = self.lines.feed(chunk)
         if block:
             self._output.log(self.name, block)
-            if self._shown:
-                self._output.show(self, block)
-        if self.lines.waiting and self._shown and self._output.shows_prompts:
+            self._show(block)
+        if self.lines.waiting and self._shown and self._held is None and self._output.shows_prompts:
             self._output.expect_prompt(self)
 
     def end(self) -> None:
         rest = self.lines.take()
         if rest or self._output.open_line is self:
             self._output.log(self.name, rest + b"\n")
-            if self._shown:
-                self._output.show(self, rest + b"\n")
+            self._show(rest + b"\n")
+
+    def _show(self, block: bytes) -> None:
+        if self._held is not None and self._shown:
+            self._held.append(block)
+            if sum(map(len, self._held)) > MOST_HELD:
+                self.release()
+        elif self._shown:
+            self._output.show(self, block)
 
     def take(self) -> bytes:
         """The unfinished line, to be shown as it is."""

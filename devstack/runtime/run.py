@@ -20,6 +20,7 @@ from devstack.core.health import Subject
 from devstack.core.model import ProbeSpec, Process
 from devstack.runtime import clash, prober
 from devstack.runtime.child import Child
+from devstack.runtime.output import Source
 
 ANSWERS = {"quiesced", "drained", "leaving"}
 """Messages that say that an order to leave was heard."""
@@ -29,13 +30,14 @@ GIVEN_BACK_WITHIN = 5.0
 
 
 class Run:
-    """`child` is set before anything else is asked of it. `ended(run, code)` is called when it is gone.
+    """`child` and `source`, its output, are set before anything else is asked of it. `ended(run, code)` is called when it is gone.
 
     Until `alive` is False it may have a process, which may have begun to retire at `retired_at` (monotonic). `node` is what sets its Celery
     node name apart from those of older runs that still live.
     """
 
     child: Child
+    source: Source
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class Run:
             while port not in self.subject.served if old and port in old.served else not self.subject.served:
                 await self._told()
             if old and (places := await clash.of(self.subject, old, ended=False)):
+                self.source.release(show=False)
                 self._tell(e.Clashed(name, number, places, clash.sentence(places)))
                 return
             why = "listens at the same socket"

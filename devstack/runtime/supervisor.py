@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from devstack.core import events as e
-from devstack.core.causes import cause_of
+from devstack.core.causes import Cause, cause_of
 from devstack.core.health import Broker, Ended, Subject
 from devstack.core.machine import decide
 from devstack.core.model import Phase, Process, Stack
@@ -26,6 +26,7 @@ from devstack.errors import DevstackError
 from devstack.host import Host
 from devstack.host.guard import Guard
 from devstack.runtime import clash, preflight, voice
+from devstack.runtime.frames import Frames
 from devstack.runtime.launcher import Launcher, explain_spawn
 from devstack.runtime.output import Output
 from devstack.runtime.run import Run, modules
@@ -39,6 +40,7 @@ ANSWERED_WITHIN = 0.2
 KILLED_WITHIN = 2.0
 """Seconds that we wait, when all is over, for the end of what was killed."""
 JITTER = 0.1
+TRACEBACK = b"Traceback (most recent call last):"
 ENDS = 10
 
 
@@ -77,6 +79,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._timers: set[asyncio.TimerHandle] = set()
+        self._frames = Frames()
         self._started = time.monotonic()
         self._left_at = 0.0
         self._greeted = self._forced = False
@@ -130,6 +133,7 @@ class Supervisor:
 
     def saved(self, event: e.ReloadAsked) -> None:
         """Code was saved: what cannot live beside its successor is restarted."""
+        self._frames.forget()
         able = [name for name in event.names if self._beside(self.stack.processes[name])]
         others = tuple(name for name in event.names if name not in able)
         if others:
@@ -309,9 +313,11 @@ class Supervisor:
             self._task(self._exited_beside(run, old, exited))
         else:
             self.tell(exited)
+            run.source.release()
 
     async def _exited_beside(self, run: Run, old: Subject, exited: e.Exited) -> None:
         if places := await clash.of(run.subject, old, ended=True):
+            run.source.release(show=False)
             self.tell(e.Clashed(exited.name, exited.run, places, clash.sentence(places)))
         self.tell(exited)
 
@@ -323,16 +329,19 @@ class Supervisor:
         took = time.monotonic() - run.subject.started if run else 0.0
         if action.kind == "failed":
             self.failure.set()
+        if run and action.kind != "remark":
+            # What it has said is in the frame, if it was but the traceback.
+            run.source.release(show=action.kind not in ("failed", "kept") or TRACEBACK not in run.subject.tail())
         if action.kind in ("failed", "overdue", "kept"):
             tail = _tail(run) if run else ""
-            fix = run.cause.fix if run and action.kind != "overdue" else ""
+            cause = run.cause if run else Cause("")
             blocked = [
                 other.name
                 for name in self.stack.needed_by(process.service.name)
                 for other in self.stack.of_service(name)
                 if other.phase is Phase.WAITING
             ]
-            self._output.say(voice.error(process, action, tail, fix, blocked))
+            self._output.say(self._frames.of(process, action, cause, tail, blocked))
         elif action.kind == "reloaded":
             old = self._runs.get((action.name, process.retiring[-1])) if process.retiring else None
             active = old.subject.beacon.get("quiesced", {}).get("active") if old else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from devstack.core.events import Announce
 from devstack.core.folding import folded
@@ -50,13 +50,10 @@ def retired(name: str, took: float, drained: Mapping[str, object]) -> str:
     return f"{name}: its old code left after {seconds(took)}{tasks}"
 
 
-def error(process: Process, said: Announce, tail: str, fix: str, blocked: list[str]) -> str:
+def error(process: Process, said: Announce, tail: str, fix: str, blocked: Sequence[str]) -> str:
     """The frame for a process that failed or is overdue; `blocked` wait for it."""
-    late = f"{process.name} is not ready after {seconds(process.service.ready_within or 0)}"
-    kept = f"{process.name} could not reload {process.saved}; the old code keeps running"
-    what = {"failed": f"{process.name} failed", "kept": kept}.get(said.kind, late)
     where = f"  ({process.service.where})" if process.service.where else ""
-    lines = [f"error: {what}{where}", f"  why: {said.why}"]
+    lines = [f"error: {_what(process, said)}{where}", f"  why: {said.why}"]
     last = [text for text in folded(tail.splitlines()) if text.strip()][-LAST_LINES:]
     if last:
         lines += ["  last lines:", *(f"    {process.name} | {text}" for text in last)]
@@ -65,6 +62,18 @@ def error(process: Process, said: Announce, tail: str, fix: str, blocked: list[s
     if fix:
         lines.append(f"  try: {fix}")
     return "\n".join(lines)
+
+
+def same_error(process: Process, said: Announce, first: str, blocked: Sequence[str]) -> str:
+    """In place of the frame, when that of `first` shows the same error."""
+    waiting = f"\n  waiting for it: {listing(blocked)}" if blocked else ""
+    return f"error: {_what(process, said)}: the same error as {first}{waiting}"
+
+
+def _what(process: Process, said: Announce) -> str:
+    late = f"{process.name} is not ready after {seconds(process.service.ready_within or 0)}"
+    kept = f"{process.name} could not reload {process.saved}; the old code keeps running"
+    return {"failed": f"{process.name} failed", "kept": kept}.get(said.kind, late)
 
 
 def progress(stack: Stack, ages: Mapping[str, float]) -> str:

@@ -110,6 +110,21 @@ def test_broken_code_replaces_nothing_and_the_next_good_save_does(scene: Scene, 
     scene.answers(scene.mend())
 
 
+def test_an_error_that_several_meet_is_shown_once(scene: Scene) -> None:
+    scene.answers(scene.save())
+    said, before = len(scene.up.text), scene.up.text.count("the same error as")
+    scene.break_by("settings")
+    scene.up.until(r"keeps running: the same error as (web|worker)\.1", before + 1)
+    shown = scene.up.text[said:]
+    # In the frame alone, which is folded, and not in what the two have written besides.
+    assert not re.findall(r"^\S+ \w+\.1 +\| .*RuntimeError", shown, re.MULTILINE)
+    assert len(re.findall(r"last lines:", shown)) == 1
+    # The next save shows it again.
+    scene.project.save_settings('raise RuntimeError("settings that cannot be")  # Still.\n')
+    scene.up.until(r"last lines:", scene.up.text[:said].count("last lines:") + 2)
+    scene.answers(scene.mend())
+
+
 def test_saved_code_of_the_web_server_answers_and_no_request_fails(scene: Scene) -> None:
     with Visitors(scene.project.url, RATE) as visitors:
         for _ in range(3):
