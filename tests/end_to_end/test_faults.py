@@ -70,9 +70,10 @@ def test_ctrl_z_and_fg_are_those_of_any_program(tmp_path: Path) -> None:
         for _ in range(KINDS):
             shell.expect(r"\| up\r?\n")
         shell.sendcontrol("z")
-        shell.expect("Stopped")
+        shell.expect("Stopped.*sh> ")
         shell.sendline("fg")
-        shell.expect("devstack up")
+        # Only then does a Ctrl-C mean devstack and not the shell.
+        eventually(lambda: os.tcgetpgrp(shell.child_fd) != shell.pid, "foreground")
         shell.sendintr()
         shell.expect("SIGINT: stopping")
         shell.expect("sh> ", timeout=BOUND)

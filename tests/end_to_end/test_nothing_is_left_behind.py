@@ -7,70 +7,74 @@ import resource
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.faults import BOUND, KINDS, children, nasty, running
 from tests.support.redis_server import eventually, free_port
-from tests.support.up import Up, devstack
+from tests.support.up import MARK, Up, devstack, marked
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
-
-FOREVER = "import signal; print('up', flush=True); signal.pause()"
-STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
-DAEMON = """
-import os, signal, subprocess, sys
-if os.fork() == 0:
-    if os.fork() == 0:
-        os.setsid()
-        os.execv(sys.executable, [sys.executable, "-c", "import os, signal; os.close(1); os.close(2); signal.pause()"])
-    os._exit(0)
-os.wait()
-print("up", flush=True)
-signal.pause()
-"""
-GRANDCHILDREN = "sleep 1000 & sleep 1000 & echo up; wait"
+pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals are POSIX")
 
 
 @pytest.fixture
-def nasty(tmp_path: Path) -> Path:
-    """A project with a shell and its grandchildren, a daemon that left its session, and one that ignores TERM."""
-    for name, code in (("forever", FOREVER), ("stubborn", STUBBORN), ("daemon", DAEMON)):
-        (tmp_path / f"{name}.py").write_text(code)
-    (tmp_path / "devstack.toml").write_text("grace = 1\n")
-    python = shlex.quote(sys.executable)
-    (tmp_path / "Procfile").write_text(
-        f"web: {python} forever.py\nstubborn: {python} stubborn.py\ndaemon: {python} daemon.py\nshell: {GRANDCHILDREN}\n"
-    )
-    return tmp_path
+def project(tmp_path: Path) -> Path:
+    return nasty(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL])
-def test_whatever_ends_devstack_ends_everything(nasty: Path, number: signal.Signals) -> None:
-    with Up(nasty, "up", "--no-color") as up:
-        up.until("up$", 4)
-        assert len(up.left()) >= 7
+def test_whatever_ends_devstack_ends_everything(project: Path, number: signal.Signals) -> None:
+    with running(project) as up:
+        assert len(children(up)) >= 10
         up.process.send_signal(number)
-        code = up.ends()
-        assert code == (-9 if number == signal.SIGKILL else 128 + number)
-        if number == signal.SIGKILL:
-            eventually(lambda: not up.left(), "processes are left after kill -9", within=10)
+        assert up.ends() == (-9 if number == signal.SIGKILL else 128 + number)
+        if number != signal.SIGKILL:
+            assert up.left() == []
+
+
+def test_a_second_ctrl_c_waits_for_nobody_and_leaves_nothing(project: Path) -> None:
+    (project / "devstack.toml").write_text("grace = 3600\n")
+    with running(project) as up:
+        up.ctrl_c()
+        up.until("SIGINT: stopping")
+        up.ctrl_c()
+        assert up.ends() == 130
         assert up.left() == []
 
 
-def test_a_second_up_may_follow_a_kill_9_at_once(nasty: Path) -> None:
-    state = nasty / "state"
-    with Up(nasty, "up", "web", state=state) as up:
+def test_a_closed_terminal_ends_everything(project: Path) -> None:
+    mark = os.urandom(8).hex()
+    env = {**os.environ, MARK: mark, "DEVSTACK_STATE_DIR": str(project / "state")}
+    words = ["-m", "devstack", "up", "--no-color", "--no-watch"]
+    terminal = pexpect.spawn(sys.executable, words, cwd=str(project), env=env, timeout=60, encoding="utf-8")
+    try:
+        for _ in range(KINDS):
+            terminal.expect(r"\| up\r?\n")
+        with suppress(pexpect.ExceptionPexpect):  # it does not wait for us
+            terminal.close(force=False)
+        eventually(lambda: not marked(mark), "processes are left", within=BOUND)
+    finally:
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+        terminal.close(force=True)
+
+
+def test_a_second_up_may_follow_a_kill_9_at_once(project: Path) -> None:
+    state = project / "state"
+    with Up(project, "up", "forever", state=state) as up:
         up.until("all ready")
         up.process.kill()
         up.ends()
-    with Up(nasty, "up", "web", state=state) as up:
+    with Up(project, "up", "forever", state=state) as up:
         up.until("all ready")
 
 
-def test_a_guardian_that_is_killed_is_missed_by_nobody(nasty: Path) -> None:
-    with Up(nasty, "up", "web") as up:
+def test_a_guardian_that_is_killed_is_missed_by_nobody(project: Path) -> None:
+    with Up(project, "up", "forever") as up:
         up.until("all ready")
         for guardian in guardians(up):
             os.kill(guardian, signal.SIGKILL)
@@ -80,9 +84,9 @@ def test_a_guardian_that_is_killed_is_missed_by_nobody(nasty: Path) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(nasty: Path, which: int) -> None:
-    with Up(nasty, "up", "--no-color") as up:
-        up.until("up$", 4)
+def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(project: Path, which: int) -> None:
+    with Up(project, "up", "--no-color") as up:
+        up.until("up$", KINDS)
         victims = [up.process.pid, guardians(up)[which]]
         for pid in victims:
             os.kill(pid, signal.SIGSTOP)  # none of them sees the other go
@@ -92,33 +96,33 @@ def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(nasty: Path, 
         eventually(lambda: not up.left(), "processes are left", within=10)
 
 
-def test_what_is_left_when_nobody_could_clean_up_is_found_and_ended(nasty: Path) -> None:
-    state = nasty / "state"
-    with Up(nasty, "up", "--no-color", state=state) as up:
-        up.until("up$", 4)
+def test_what_is_left_when_nobody_could_clean_up_is_found_and_ended(project: Path) -> None:
+    state = project / "state"
+    with Up(project, "up", "--no-color", state=state) as up:
+        up.until("up$", KINDS)
         for pid in [*guardians(up), up.process.pid]:
             os.kill(pid, signal.SIGKILL)
         up.ends()
         assert len(up.left()) >= 6
 
-        found = devstack(nasty, "doctor", "--orphans", "-C", ".")
+        found = devstack(project, "doctor", "--orphans", "-C", ".")
         assert found.returncode == 1
         assert "stubborn.1 (pid " in found.stdout
-        with Up(nasty, "up", "--no-color", state=state) as again:
+        with Up(project, "up", "--no-color", state=state) as again:
             again.until("ended what an earlier devstack up left behind: .*stubborn.1")
             assert not up.left()
-            again.until("up$", 4)
-            nothing = devstack(nasty, "doctor", "--orphans", "-C", ".", "--json")
-            assert str(nasty) not in nothing.stdout, "what a living devstack runs is no orphan"
+            again.until("up$", KINDS)
+            nothing = devstack(project, "doctor", "--orphans", "-C", ".", "--json")
+            assert str(project) not in nothing.stdout, "what a living devstack runs is no orphan"
 
 
-def test_doctor_ends_orphans(nasty: Path) -> None:
-    with Up(nasty, "up", "stubborn", "--no-color") as up:
+def test_doctor_ends_orphans(project: Path) -> None:
+    with Up(project, "up", "stubborn", "--no-color") as up:
         up.until("up$")
         for pid in [*guardians(up), up.process.pid]:
             os.kill(pid, signal.SIGKILL)
         up.ends()
-        ended = devstack(nasty, "doctor", "--orphans", "-C", ".", "--end")
+        ended = devstack(project, "doctor", "--orphans", "-C", ".", "--end")
         assert (ended.returncode, up.left()) == (0, [])
         assert "ended  stubborn.1" in ended.stdout
 
