@@ -76,7 +76,7 @@ async def _serve(chosen: Settings) -> int:
 
     server.save, server.stop = snapshots.now, stop
     # Before anything can be lost: a second server on this port must not touch the first one's file.
-    listening = _listen(chosen)
+    listening = listen(chosen)
     snapshot.load(server, path, say)
     _on_signals(lambda: loop.call_soon_threadsafe(stopped.set))
     if isinstance(listening, str):
@@ -102,7 +102,7 @@ async def _serve(chosen: Settings) -> int:
     return snapshots.last()
 
 
-def _listen(chosen: Settings) -> socket.socket | str:
+def listen(chosen: Settings) -> socket.socket | str:
     """A socket at the port, or the path of the Unix socket to make. OSError when another program has it."""
     if chosen.unixsocket:
         family = getattr(socket, "AF_UNIX", None)
@@ -112,7 +112,10 @@ def _listen(chosen: Settings) -> socket.socket | str:
             probe.connect(chosen.unixsocket)
             raise BadSetting(f"another server listens at {chosen.unixsocket}")
         return chosen.unixsocket
-    made = socket.socket(socket.AF_INET6 if ":" in chosen.bind else socket.AF_INET)
+    # asyncio turns Nagle's algorithm off (which costs 40 ms per reply) only where the protocol is given.
+    made = socket.socket(
+        socket.AF_INET6 if ":" in chosen.bind else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )
     try:
         # On Windows SO_REUSEADDR would share the port with whoever has it; there is an option against that, and only there.
         exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from devstack.redisd.__main__ import listen
+from devstack.redisd.settings import Settings
 from tests.support.redis_server import Server, eventually, free_port
 from tests.support.redisd import Said, Wire, embedded, packed
 
@@ -73,6 +76,28 @@ def test_a_client_that_is_killed_while_it_waits_takes_nothing(server: Server, wi
             packed("CLIENT", "KILL", "ID", f"{number}") + packed("LPUSH", "queue", "a") + packed("LLEN", "queue")
         )
         assert [wire.read() for _ in range(3)] == [1, 1, 1]
+
+
+def test_small_replies_do_not_wait_for_each_other_on_their_way() -> None:
+    """Nagle's algorithm is off on the sockets that come from ours."""
+    accepted: list[bool] = []
+
+    class Seen(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            wire = transport.get_extra_info("socket")
+            accepted.append(bool(wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            transport.close()
+
+    async def connect() -> None:
+        made = listen(Settings(port=0))
+        assert isinstance(made, socket.socket)
+        async with await asyncio.get_running_loop().create_server(Seen, sock=made):
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.getsockname()[1])
+            assert await reader.read() == b""
+            writer.close()
+
+    asyncio.run(connect())
+    assert accepted == [True]
 
 
 def test_what_a_move_brings_serves_who_waits_there(server: Server, wire: Wire) -> None:
