@@ -174,6 +174,8 @@ def configuration(url: RedisUrl, directory: PurePath, *, persist: bool, containe
         ),
         ("protected-mode", "no" if container else "yes"),
         ("daemonize", "no"),
+        # A title would be written over its environment, and with it the marker by which a leftover is known.
+        ("set-proc-title", "no"),
         ("dir", str(directory)),
         # Another file without persistence: a dump of an earlier run must not bring old tasks back.
         ("dbfilename", "dump.rdb" if persist else "unsaved.rdb"),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from devstack.core.health import Broker
@@ -130,6 +131,9 @@ def test_where_nothing_listens_ours_starts_at_that_very_address(
         eventually(lambda: ready(url, child), "our Redis")
         if login:
             assert classify(at(parse(url).port)).finding is Finding.NOAUTH
+        assert psutil.Process(child.pid).environ() == service.launch(1).env, (
+            "by what its marker tells, a leftover is known"
+        )
     assert child.returncode == 0
     assert not list(state.rglob("*.rdb"))
 
