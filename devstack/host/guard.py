@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("guardian.py")
@@ -42,14 +43,22 @@ class Guard:
     async def close(self) -> None:
         """End what is still there, and the guardian with it."""
         with contextlib.suppress(subprocess.TimeoutExpired, OSError):
-            await asyncio.to_thread(self._process.communicate, None, END_WITHIN)
+            await _aside(self._process.communicate, None, END_WITHIN)
         if self._process.poll() != 0 and sys.platform != "win32":
             # Somebody has killed it, and perhaps its twin: then nobody has ended what left its process group.
             from devstack.host import guardian
 
-            await asyncio.to_thread(guardian.end, self._run, {})
+            await _aside(guardian.end, self._run, {})
 
     def _say(self, line: str) -> None:
         assert self._process.stdin
         with contextlib.suppress(OSError):
             self._process.stdin.write(line.encode())
+
+
+async def _aside(call: Callable[..., object], *arguments: object) -> None:
+    try:
+        await asyncio.to_thread(call, *arguments)
+    except RuntimeError:
+        # A child has used up all processes that the user may have, which counts threads. Nothing else waits for the loop at the end.
+        call(*arguments)

@@ -102,9 +102,13 @@ def alive(tree: Tree) -> bool:
 
 def _any_but_zombies(group: int) -> bool:
     """Whether the group has a member that runs. In a container whose init reaps nobody, zombies stay in it for ever."""
-    if not os.path.isdir("/proc/self"):
+    try:
+        entries = os.listdir("/proc") if os.path.isdir("/proc/self") else []
+    except OSError:  # we have too many files open
+        entries = []
+    if not entries:
         return True
-    for entry in filter(str.isdigit, os.listdir("/proc")):
+    for entry in filter(str.isdigit, entries):
         with contextlib.suppress(OSError):
             with open(f"/proc/{entry}/stat", "rb") as file:
                 # pid (name) state ppid pgrp …; the name can hold anything, a ")" too.

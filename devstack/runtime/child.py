@@ -252,7 +252,7 @@ class Child(asyncio.SubprocessProtocol):
             return set()
         import psutil
 
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):  # OSError: we have too many files open
             process = psutil.Process(self._tree.pid)
             return {self._tree.pid, *(child.pid for child in process.children(recursive=True))}
         return set()

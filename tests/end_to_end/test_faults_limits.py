@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
@@ -23,6 +24,7 @@ import pytest
 from redis import Redis
 
 from devstack.host import orphans, posix
+from devstack.host.guard import Guard
 from devstack.runtime.output import Look
 from tests.support.faults import BOUND, KINDS, children, harm, nasty, nothing_is_left, running
 from tests.support.redis_server import any_server, eventually, free_port
@@ -32,15 +34,30 @@ from tests.support.up import Up
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
 
 BOMB = """
-import os, signal
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-for _ in range(7):
-    if os.fork() == 0 and os.getpid() % 2:
-        os.setsid()
-os.write(1, b"bang\\n")
+import os, resource, signal, sys, time
+for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, signal.SIG_IGN)
+room = 100
+if os.getuid() == 0:  # for whom the limit does not hold
+    os.setgroups([]); os.setresgid(54321, 54321, 54321); os.setresuid(54321, 54321, 54321)
+else:  # the limit counts all threads of the user
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            room += len(os.listdir(f"/proc/{pid}/task")) * (os.stat(f"/proc/{pid}").st_uid == os.getuid())
+        except OSError:
+            pass
+resource.setrlimit(resource.RLIMIT_NPROC, (room, room))
+told = False
 while True:
-    signal.pause()
+    try:
+        if os.fork() == 0 and os.getpid() % 2:
+            os.setsid()
+    except BlockingIOError:
+        if not told:
+            os.write(1, b"no more\\n")
+            told = True
+        time.sleep(0.005)
 """
+"""Forks for ever and fills each gap at once; half of it in sessions of their own, all deaf to TERM."""
 PYTHON = shlex.quote(sys.executable)
 
 
@@ -64,6 +81,32 @@ def test_with_just_enough_open_files_everything_works(tmp_path: Path) -> None:
         up.process.terminate()
         assert up.ends(BOUND) == 143
         nothing_is_left(up)
+
+
+def test_open_files_that_run_out_later_are_waited_for(tmp_path: Path) -> None:
+    """A process that crashes then cannot be started; once there is room again, it is."""
+    with running(nasty(tmp_path, "flaky: echo pid $$; exec sleep 1000")) as up:
+        flaky = int(up.until(r"pid (\d+)$")[1])
+        up.until("all ready")
+        pid, limit = up.process.pid, resource.prlimit(up.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limit[1]))
+        os.kill(flaky, signal.SIGKILL)
+        up.until("could not be started: Too many open files; starts again in")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        up.until(r"pid \d+$", 2)
+        assert "Traceback" not in up.text
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+
+
+def test_an_end_without_open_files_leaves_nothing_either(tmp_path: Path) -> None:
+    with running(nasty(tmp_path)) as up:
+        up.until("all ready")
+        pid, limit = up.process.pid, resource.prlimit(up.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+        up.process.terminate()
+        assert up.ends(BOUND) == 143
+        assert "Traceback" not in up.text
 
 
 def test_what_cannot_be_started_is_named_and_the_rest_runs(tmp_path: Path) -> None:
@@ -99,6 +142,19 @@ def test_a_spawn_for_which_there_is_no_process_free_is_tried_again(monkeypatch: 
         stage.supervisor.leave()
 
     stage.play(script)
+
+
+def test_an_end_for_which_there_is_no_thread_free_leaves_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads are processes to the system's limit, so a child's fork bomb may have used up all of them."""
+
+    async def to_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    run = f"test-{os.urandom(6).hex()}"
+    process = subprocess.Popen(["sleep", "1000"], env={**os.environ, orphans.MARKER: run}, start_new_session=True)
+    asyncio.run(Guard(run).close())
+    assert process.wait(BOUND) == -signal.SIGTERM
 
 
 def test_redis_that_is_killed_comes_back(tmp_path: Path) -> None:
@@ -155,13 +211,14 @@ def test_a_clock_that_jumps_changes_nothing_but_the_stamps(tmp_path: Path, monke
     assert len(re.findall(rb" up$", (tmp_path / "flaky.1.log").read_bytes(), re.M)) == 2
 
 
-def test_a_bomb_that_has_gone_off_is_cleared(tmp_path: Path) -> None:
-    """A hundred processes of one child, a half of them in sessions of their own, all deaf to TERM."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_fork_bomb_within_its_own_limit_is_cleared(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "bomb.py").write_text(BOMB)
     with running(nasty(tmp_path, f"bomb: {PYTHON} -S bomb.py")) as up:
-        up.until("bang$", 128)
-        up.process.terminate()
-        assert up.ends(BOUND) == 143
+        up.until("no more$")
+        eventually(lambda: len(up.left()) > 50, "bang")
+        up.process.send_signal(number)
+        assert up.ends(BOUND) == (-9 if number == signal.SIGKILL else 143)
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(1000, marks=pytest.mark.soak)])
