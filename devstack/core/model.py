@@ -99,6 +99,8 @@ class Service(Record, aside=("launch",)):
     oneshot: bool = False
     auxiliary: bool = False
     """Ours to keep the others company (an embedded Redis): the stack is over when all the others are."""
+    terse: bool = False
+    """An auxiliary one whose output is shown: it says nothing but what a person should know."""
     watch: tuple[str, ...] = ()
     """Directories whose Python files restart this service when they change."""
     watch_files: tuple[tuple[str, str], ...] = ()

@@ -82,12 +82,13 @@ class Launcher:
         return await run.child.start(extra, listeners)
 
     def _source(self, run: Run) -> Source:
-        """Nobody asked for what keeps the others company; what it says is shown when it fails.
+        """Nobody asked for what keeps the others company; what it says is shown when it fails, or when it is terse.
 
         What new code says is held back until it is known whether it works.
         """
-        run.source = self._output.source(run.process.name, shown=not run.process.service.auxiliary)
-        if run.process.service.watch and run.process.starts > 1 and run.question.how != "none":
+        service = run.process.service
+        run.source = self._output.source(run.process.name, shown=service.terse or not service.auxiliary)
+        if service.watch and run.process.starts > 1 and run.question.how != "none":
             run.source.hold(HELD_FOR)
         return run.source
 

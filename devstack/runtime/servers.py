@@ -89,6 +89,7 @@ def service(
         probe=ProbeSpec("redis", {"url": url}, every=kind.EVERY),
         grace=10.0,
         auxiliary=True,
+        terse=server.source == OURS,
         where="devstack",
         launch=lambda n: launch,
     )
