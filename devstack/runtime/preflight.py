@@ -12,6 +12,7 @@ import contextlib
 from devstack.core.causes import Cause
 from devstack.core.model import ProbeSpec
 from devstack.host import orphans
+from devstack.host import ports as system
 from devstack.probes import ports, tcp
 
 CONNECT_WITHIN = 0.5
@@ -25,8 +26,9 @@ async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cau
     port, host = spec.options.get("port"), str(spec.options.get("host", "127.0.0.1"))
     if spec.how not in ("tcp", "http") or not isinstance(port, int):
         return None
-    if not await _answers(host, port):
-        return None
+    state = system.state(host, port)
+    if state == system.FREE or (state != system.TAKEN and not await _answers(host, port)):
+        return _kept(port, name) if state == system.KEPT else None
     owner = await asyncio.to_thread(ports.owner_of, port)
     if owner and owner.pid and (left := await asyncio.to_thread(orphans.of_the_run_of, owner.pid)):
         if take_over and not await asyncio.to_thread(orphans.end, left) and not await _answers(host, port):
@@ -37,6 +39,11 @@ async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cau
     holder = f"held by {owner}" if owner else "in use"
     fix = f"stop it and run devstack again, or give {name} another port in the Procfile or with -p"
     return Cause(f"port {port} is {holder}, not ours", True, fix)
+
+
+def _kept(port: int, name: str) -> Cause:
+    fix = f"give {name} another port; netsh interface ipv4 show excludedportrange tcp lists those that cannot be had"
+    return Cause(f"Windows keeps port {port} to itself: nobody listens there, and nobody may", True, fix)
 
 
 async def _answers(host: str, port: int) -> bool:

@@ -1,4 +1,5 @@
-"""The demo shop on Windows: Django, a solo worker, beat and Flower, with a Redis that runs already (BROKER_FOR_TESTS)."""
+"""The demo shop on Windows: Django, a solo worker, beat and Flower, with a Redis that runs already (BROKER_FOR_TESTS), or else with the
+embedded server."""
 
 from __future__ import annotations
 
@@ -16,9 +17,7 @@ from tests.support.redis_server import free_port
 from tests.support.windows import Up
 
 BROKER = os.environ.get("BROKER_FOR_TESTS", "")
-pytestmark = pytest.mark.skipif(
-    sys.platform != "win32" or not BROKER, reason="for Windows, or wine: scripts/test.py --wine"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="for Windows, or wine: scripts/test.py --wine")
 
 SLOW = """
 from celery import shared_task as slow_shared_task
@@ -40,11 +39,11 @@ urlpatterns = [path("", lambda request: HttpResponse(b'old'))]
 
 
 class Shop:
-    def __init__(self, directory: Path, *, only: str = "") -> None:
+    def __init__(self, directory: Path, *, only: str = "", broker: str = BROKER) -> None:
         self.path = directory / "my shop (é)"
         lay_out(self.path)
         self.port, flower = free_port(), free_port()
-        self.broker = f"{BROKER}/{free_port() % 14 + 1}"
+        self.broker = f"{broker}/{free_port() % 14 + 1}" if broker else f"redis://127.0.0.1:{free_port()}/0"
         text = f"PORT={self.port}\nFLOWER_PORT={flower}\nCELERY_BROKER_URL={self.broker}\n"
         (self.path / ".env").write_bytes(text.replace("\n", "\r\n").encode())
         tasks = self.path / "orders" / "tasks.py"
@@ -52,10 +51,11 @@ class Shop:
         procfile = (self.path / "Procfile").read_text("utf-8").splitlines()
         kept = [line for line in procfile if not only or re.match(only, line)]
         (self.path / "Procfile").write_bytes("\r\n".join([*kept, ""]).encode())
-        import redis
+        if broker:
+            import redis
 
-        self.redis = redis.Redis.from_url(self.broker)
-        self.redis.flushdb()
+            with redis.Redis.from_url(self.broker) as server:
+                server.flushdb()
 
     def send_slow(self, name: str, seconds: float) -> None:
         from celery import Celery
@@ -86,12 +86,14 @@ def worker(tmp_path: Path) -> Shop:
     return Shop(tmp_path, only="worker")
 
 
-def test_the_whole_stack_gets_ready_takes_an_order_and_goes(shop: Shop) -> None:
+def test_the_whole_stack_gets_ready_on_the_embedded_server_takes_an_order_and_goes(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, broker="")
     with Up(shop.path, "up") as up:
         up.until("all ready")
         assert "--pool=solo was added" in up.text
+        assert "embedded server" in up.text
         assert Customer(f"http://127.0.0.1:{shop.port}/").order().result
-        for name in ("web", "worker", "beat", "flower"):
+        for name in ("redis", "web", "worker", "beat", "flower"):
             assert re.search(rf"{name}\.1 is ready", up.text)
         up.ctrl_c()
         assert up.ends() == 130

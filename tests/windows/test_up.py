@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.host import files
+from devstack.host import files, ports
 from tests.support.windows import Up
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="for Windows, or wine: scripts/test.py --wine")
@@ -297,3 +299,26 @@ def test_ctrl_c_ends_a_chain_where_it_is(tmp_path: Path) -> None:
         assert up.text.count("bye child") == 1
         assert "12345" not in up.text.replace("print(12345)", "")
         up.leaves_nothing()
+
+
+def test_a_port_that_somebody_has_is_taken_and_one_that_windows_keeps_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert ports.state("127.0.0.1", port) == ports.TAKEN
+    assert ports.state("127.0.0.1", port) == ports.FREE
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EACCES, "forbidden by its access permissions", None, ports.ACCESS_DENIED)
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    assert ports.state("127.0.0.1", port) == ports.KEPT
+
+
+def test_who_holds_a_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = f"[processes.web]\nprobe = {{ tcp = true, port = {port} }}\n"
+        place = project(tmp_path, "web: python polite.py\n", polite_py=POLITE, devstack_toml=settings)
+        with Up(place, "up") as up:
+            up.until(f"port {port} is")
+            assert "up parent" not in up.text
