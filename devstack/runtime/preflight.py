@@ -26,8 +26,9 @@ async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cau
     port, host = spec.options.get("port"), str(spec.options.get("host", "127.0.0.1"))
     if spec.how not in ("tcp", "http") or not isinstance(port, int):
         return None
+    # Taken may also mean that connections of the last run have not expired: who answers is what counts.
     state = system.state(host, port)
-    if state == system.FREE or (state != system.TAKEN and not await _answers(host, port)):
+    if state == system.FREE or not await _answers(host, port):
         return _kept(port, name) if state == system.KEPT else None
     owner = await asyncio.to_thread(ports.owner_of, port)
     if owner and owner.pid and (left := await asyncio.to_thread(orphans.of_the_run_of, owner.pid)):

@@ -317,7 +317,7 @@ def test_a_port_that_somebody_has_is_taken_and_one_that_windows_keeps_is_kept(mo
 def test_who_holds_a_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        settings = f"[processes.web]\nprobe = {{ tcp = true, port = {port} }}\n"
+        settings = f"[processes.web]\nprobe = {{ tcp = {port} }}\n"
         place = project(tmp_path, "web: python polite.py\n", polite_py=POLITE, devstack_toml=settings)
         with Up(place, "up") as up:
             up.until(f"port {port} is")
