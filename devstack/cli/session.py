@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 from devstack import host
@@ -207,7 +206,7 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
     supervisor = session.supervisor
     companions = [provided.later.look_again(supervisor, here)] if provided.later else []
     if project.options.watch:
-        companions.append(_watch(stack, Path(project.directory), supervisor, session.output))
+        companions.append(_watch(stack, project, supervisor, session.output))
     try:
         return await supervisor.run(*companions)
     finally:
@@ -216,10 +215,11 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
             await tidy(project)
 
 
-async def _watch(stack: Stack, root: Path, supervisor: Supervisor, output: Output) -> None:
+async def _watch(stack: Stack, project: Project, supervisor: Supervisor, output: Output) -> None:
     """The watcher, with all that it needs: a tenth of what is imported. Nobody saves that soon."""
     await asyncio.sleep(UNDISTURBED)
     await asyncio.to_thread(importlib.import_module, "devstack.runtime.watcher")
     from devstack.runtime import watcher
 
-    await watcher.watch(stack, root, supervisor.saved, output.say, supervisor.failure, supervisor.subject)
+    root, read = project.directory, project.read
+    await watcher.watch(stack, root, supervisor.saved, output.say, supervisor.failure, supervisor.subject, read)

@@ -53,6 +53,8 @@ class Project:
     """Of the container in which its Redis is to run; empty for none."""
     left_out: list[Service]
     """What the Procfile has besides, by name or by formation: it does not run here, yet it tells what the project uses."""
+    read: frozenset[Path]
+    """The files of its configuration: a change to one counts from the next `up`."""
 
     def add(self, redis: Service) -> None:
         """A Redis that devstack provides: it comes first, and those that want one wait for it."""
@@ -134,6 +136,7 @@ def load(options: Options) -> Project:
         persist,
         image,
         _left_out(lines, ordered.services, names, ground),
+        frozenset([directory / "devstack.toml", *([path] if path else []), *(each for each, _ in files)]),
     )
 
 

@@ -56,6 +56,7 @@ class Saves:
         tell: Callable[[e.ReloadAsked], None],
         say: Callable[[str], None],
         wake: Callable[[], None],
+        read: Iterable[Path] = (),
     ) -> None:
         self.contents = Contents()
         self.told_at = float("-inf")
@@ -66,6 +67,8 @@ class Saves:
         self._tell = tell
         self._say = say
         self._wake = wake
+        self._read = {os.path.join(os.path.realpath(each.parent), each.name) for each in read}
+        """The configuration, as it was read at the start."""
         self._users = Users(root, subject)
         self._echoes = Echoes()
         self._waiting: dict[str, Waiting] = {}
@@ -81,6 +84,8 @@ class Saves:
         if any(os.path.islink(change.path) for change in found):
             self._users.forget_links()
         changes = [*self._without_echoes(found), *self._calm()]
+        if unread := [change.path for change in changes if change.path in self._read]:
+            self._say(f"{shown(unread, self._root)} changed: that counts from the next devstack up")
         users = {process.name: self._users.of(process) for process in self._stack.processes.values()}
         restored = self._note(changes, users.values())
         ours = {name for name, use in users.items() if use.tells and self._speaks_our_python(name)}

@@ -9,6 +9,7 @@ Rule 3: symbolic links are not followed (they may lead anywhere), except those t
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,11 +52,13 @@ class Watched:
         """Those of the roots that are not there."""
 
     @classmethod
-    def of(cls, stack: Stack, root: Path) -> Watched:
+    def of(cls, stack: Stack, root: Path, read: Iterable[Path] = ()) -> Watched:
+        """What the services watch. The files in `read` count where they lie among it."""
         services = stack.services.values()
         patterns = {each for service in services for each in Pattern.of(service, root)}
         places = {os.path.realpath(root / each) for service in services for each in service.watch}
-        return cls(places | {each.directory for each in patterns}, patterns)
+        files = [Pattern(os.path.realpath(each.parent), glob.escape(each.name)) for each in read]
+        return cls(places | {each.directory for each in patterns}, [*patterns, *files])
 
     def counts(self, path: str) -> bool:
         """Whether a file is worth a look. An editor's own files begin with a dot, a #, or (flycheck) with its name."""

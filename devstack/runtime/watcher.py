@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,19 +51,22 @@ async def watch(
     say: Callable[[str], None],
     failure: asyncio.Event,
     subject: Callable[[str], Subject | None] = lambda name: None,
+    read: Collection[Path] = (),
 ) -> None:
     """Tell ReloadAsked for the processes that a saved file concerns; `subject` gives the newest run of one. Runs until cancelled.
 
+    A change to one of the files in `read`, the configuration, gets a word.
+
     A stack in which nothing wants to be reloaded costs nothing until a `failure`.
     """
-    watched = Watched.of(stack, root)
+    watched = Watched.of(stack, root, read)
     if not watched.roots:
         await failure.wait()
         watched = Watched([os.path.realpath(root)])
     # Both take a while, and the stack is starting: not in its loop.
     await asyncio.to_thread(importlib.import_module, "watchfiles")
     watcher = Watcher(watched, root, say)
-    saves = Saves(stack, root, subject, tell, say, watcher.news.set)
+    saves = Saves(stack, root, subject, tell, say, watcher.news.set, read)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(watcher.see(saves))
         tasks.create_task(watcher.hand_on(saves))

@@ -379,3 +379,22 @@ def test_what_a_process_tells_through_its_channel_decides(tmp_path: Path) -> Non
     stage.play(script)
     assert "the old code keeps running; the next save tries again" in stage.text
     assert "unused.py" not in stage.text
+
+
+def test_a_change_to_the_configuration_gets_a_word_and_reloads_nobody(tmp_path: Path) -> None:
+    read = [tmp_path / "Procfile", tmp_path / ".env", tmp_path / "devstack.toml"]
+    (tmp_path / ".env").write_text("A=1")
+
+    async def script(watched: Watching) -> None:
+        watched.uses("worker.1", ["tasks.py"])
+        for name, text in ((".env", "A=2"), ("devstack.toml", "port = 7000"), ("Procfile", "web: true")):
+            watched.save(name, text)
+            await watched.until(
+                lambda name=name: watched.said == [f"{name} changed: that counts from the next devstack up"]
+            )
+            watched.said.clear()
+        watched.save(".env.example", "A=2")
+        watched.save(".env", "A=2")
+        await watched.quiet()
+
+    assert watching(tmp_path, script, read=read) == []

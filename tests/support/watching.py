@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 
 from devstack.core import events as e
@@ -86,7 +86,11 @@ class Watching:
 
 
 def watching(
-    root: Path, script: Callable[[Watching], Awaitable[None]], services: Iterable[Service] = (), silent: bool = True
+    root: Path,
+    script: Callable[[Watching], Awaitable[None]],
+    services: Iterable[Service] = (),
+    silent: bool = True,
+    read: Collection[Path] = (),
 ) -> list[e.ReloadAsked]:
     """What a watcher of `services` told while `script` ran beside it. Without any: a worker that watches all of `root`, and a web server.
 
@@ -98,7 +102,13 @@ def watching(
         watched = Watching(root, stack)
         task = asyncio.create_task(
             watcher.watch(
-                stack, root, lambda event: watched.tell(event), watched.say, asyncio.Event(), watched.subjects.get
+                stack,
+                root,
+                lambda event: watched.tell(event),
+                watched.say,
+                asyncio.Event(),
+                watched.subjects.get,
+                read,
             )
         )
         try:
