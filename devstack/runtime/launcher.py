@@ -38,6 +38,8 @@ class Launcher:
         self._standby = standby
         self._task = task
         self._guard = guard
+        self._spawning = asyncio.Lock()
+        """One at a time: in between the loop hears those that are there, instead of spawning all hundred first."""
 
     def prepare(self, run: Run) -> None:
         """Give it a child that can be started, and whose output is shown."""
@@ -73,13 +75,15 @@ class Launcher:
             assert run.subject.pid is not None
             return run.subject.pid
         if not run.subject.launch.channel:
-            return await run.child.start()
+            async with self._spawning:
+                return await run.child.start()
         extra = {"DEVSTACK_ROOTS": os.pathsep.join(run.process.service.watch)}
         if run.node:
             extra["DEVSTACK_NODE"] = run.node
         if listeners:
             extra["DEVSTACK_LISTEN"] = ",".join(f"fd:{each}" for each in listeners)
-        return await run.child.start(extra, listeners)
+        async with self._spawning:
+            return await run.child.start(extra, listeners)
 
     def _source(self, run: Run) -> Source:
         """Nobody asked for what keeps the others company; what it says is shown when it fails, or when it is terse.
