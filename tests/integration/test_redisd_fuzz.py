@@ -74,5 +74,6 @@ def test_random_commands_are_answered_as_by_a_real_valkey(both: tuple[Server, Se
 @pytest.mark.soak
 @pytest.mark.parametrize("version", [2, 3])
 def test_many_random_commands_are_answered_as_by_a_real_valkey(both: tuple[Server, Server], version: int) -> None:
-    found, _ = differences(both, seed=random.randrange(2**32), count=LONG // 2, version=version)
-    assert not found, f"{len(found)} differences, the first ones:\n" + "\n".join(found[:20])
+    seed = random.randrange(2**32)
+    found, _ = differences(both, seed=seed, count=LONG // 2, version=version)
+    assert not found, f"{len(found)} differences with seed {seed}, the first ones:\n" + "\n".join(found[:20])

@@ -81,7 +81,7 @@ SCRIPTS = [
     b"return bit.band(255, 15) + bit.bor(1, 2) + bit.bxor(5, 1) + bit.lshift(1, 4) + bit.rshift(-1, 28) + bit.arshift(-16, 2)",
     b"return bit.tohex(-1) .. bit.bnot(5)",
     b"return redis.call('TYPE', KEYS[1])",
-    b"return redis.call('HGETALL', 'h1')",
+    b"return #redis.call('HGETALL', 'h1')",
     b"return math.floor(3.7) .. string.rep('a', 3) .. table.concat({1, 2}, ',')",
     b"return tonumber('12') + 0.5",
     b"return {double = 3}",
