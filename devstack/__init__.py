@@ -14,7 +14,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             one question per file; what two of them share
   host/     posix guard guardian windows job console interrupt chain files ports orphans mounts usage
             what differs between systems
-  control/  messages client server desk names rows instant logbook
+  control/  messages client server desk picture names rows instant logbook
             the socket through which another terminal drives a running stack
   runtime/  supervisor run launcher child output logs prober channel loopback standby voice preflight broker ask inputs provision servers
             container

@@ -19,7 +19,7 @@ from devstack.errors import DevstackError
 from devstack.host import Host
 
 if TYPE_CHECKING:
-    from devstack.control.desk import Supervised
+    from devstack.control.picture import Supervised
     from devstack.control.server import Server
 
 UNDISTURBED = 0.05

@@ -2,7 +2,6 @@
 
 Rule 1: what a person asks for becomes an event like any other; then its effect is watched until the processes it names have settled.
 Rule 2: an answer never holds a password: what looks like one is masked, and so is the value of every variable that is named like one.
-Rule 3: what costs something (CPU and memory) is looked at only when somebody asks.
 """
 
 from __future__ import annotations
@@ -11,40 +10,22 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 from devstack.control.names import chosen
+from devstack.control.picture import Picture, Supervised, history
 from devstack.control.server import Connection
 from devstack.core import events as e
-from devstack.core.folding import folded
-from devstack.core.health import Ended, Subject
 from devstack.core.machine import closed_gates
 from devstack.core.model import Phase, Process, Service, Stack
-from devstack.core.names import exit_sentence, listing, seconds
+from devstack.core.names import listing, seconds
 from devstack.core.secrets import cover as cover_of
 from devstack.errors import FAILED, USAGE, DevstackError, did_you_mean
-from devstack.host import usage
 
 MOST_INSTANCES = 50
-LAST_LINES = 12
 POKE = 0.05
 """Seconds between two words that there is more to read."""
 OF_PROCESS = ("FORCE_COLOR", "PS", "DEVSTACK_PROCESS", "DEVSTACK_RUN", "DEVSTACK_CHANNEL", "PYTHONUNBUFFERED")
 """What belongs to a process of the stack, not to a command beside it."""
-
-
-class Supervised(Protocol):
-    """A running stack, as the supervisor shows it."""
-
-    stack: Stack
-    changed: list[Callable[[], None]]
-
-    @property
-    def ends(self) -> Mapping[str, Sequence[Ended]]: ...
-    def tell(self, event: e.Event, /) -> None: ...
-    def scale(self, service: str, count: int) -> None: ...
-    def alive(self, name: str) -> list[Subject]: ...
-    def subject(self, name: str) -> Subject | None: ...
 
 
 class Desk:
@@ -68,8 +49,7 @@ class Desk:
         self._listen = listen
         self._since = time.time()
         self._followers: set[asyncio.Event] = set()
-        self._usage: dict[int, tuple[float, float]] = {}
-        """When each process was looked at, and the CPU seconds it had had."""
+        self._picture = Picture()
 
     async def answer(self, request: dict[str, object], to: Connection) -> int:
         answers: dict[str, Callable[[dict[str, object], Connection], Awaitable[int]]] = {
@@ -106,7 +86,13 @@ class Desk:
         return 0
 
     async def _ps(self, request: dict[str, object], to: Connection) -> int:
-        to.send({"rows": await self._rows()})
+        to.send({"rows": await self._picture.rows(self._there())})
+        return 0
+
+    async def _why(self, request: dict[str, object], to: Connection) -> int:
+        there, rows = self._there(), {row["name"]: row for row in await self._picture.rows(self._there())}
+        for process in self._chosen(request):
+            to.send({"row": rows[process.name], **history(there, process)})
         return 0
 
     async def _watch(self, request: dict[str, object], to: Connection) -> int:
@@ -114,81 +100,10 @@ class Desk:
         with _Changes(self._there()) as changes:
             while not self._stack().finished:
                 if to.reads:
-                    to.send({"rows": await self._rows()})
+                    to.send({"rows": await self._picture.rows(self._there())})
                 await asyncio.sleep(0.2)
                 await changes.wait(2.0)
         return 0
-
-    async def _why(self, request: dict[str, object], to: Connection) -> int:
-        there, rows = self._there(), {row["name"]: row for row in await self._rows()}
-        for process in self._chosen(request):
-            subject = there.subject(process.name)
-            waits = [f"{q.name}: {q.phase}, {q.reason}" for q in closed_gates(there.stack, process)]
-            others = [q.name for name in there.stack.needed_by(process.service.name) for q in _some(there, name)]
-            tail = subject.tail().decode(errors="replace").splitlines() if subject else []
-            last = [line for line in folded(tail) if line.strip()][-LAST_LINES:]
-            cover = cover_of(subject.launch.env if subject else {})
-            to.send(
-                {
-                    "row": rows[process.name],
-                    "command": cover(process.service.command),
-                    "where": process.service.where,
-                    "kind": process.service.kind,
-                    "ends": [_ended(each, cover) for each in there.ends.get(process.name, ())],
-                    "waits_for": [cover(each) for each in waits] if process.phase is Phase.WAITING else [],
-                    "needs": list(process.service.needs),
-                    "needed_by": others,
-                    "saved": process.saved,
-                    "old_runs": len(process.retiring),
-                    "last_lines": [cover(line) for line in last],
-                }
-            )
-        return 0
-
-    async def _rows(self) -> list[dict[str, object]]:
-        there = self._there()
-        shown = [p for p in there.stack.processes.values() if not p.surplus or p.lives]
-        roots = {p.name: [s.pid for s in there.alive(p.name) if s.pid] for p in shown}
-        table = await asyncio.to_thread(usage.table)
-        rows: list[dict[str, object]] = []
-        seen: dict[int, tuple[float, float]] = {}
-        now = time.monotonic()
-        for p in shown:
-            subject = there.subject(p.name)
-            tree = usage.trees(table, roots[p.name])
-            cpu = 0.0
-            for pid in tree:
-                had = table[pid][1]
-                at, before = self._usage.get(pid, (subject.started if subject else now, 0.0))
-                # Twice within a moment says nothing: then the earlier look counts on.
-                seen[pid] = (at, before) if 0 <= now - at < 0.5 and pid in self._usage else (now, had)
-                cpu += max(0.0, had - before) / max(now - at, 0.05)
-            alive = p.phase.alive and bool(subject)
-            stopped = p.phase is Phase.DOWN and not p.wanted and not there.stack.leaving
-            launch = subject.launch if subject and not p.phase.over else None
-            rows.append(
-                {
-                    "name": p.name,
-                    "service": p.service.name,
-                    "kind": p.service.kind,
-                    "role": p.service.role,
-                    "phase": str(p.phase),
-                    "pid": p.pid if alive else None,
-                    "up": round(now - subject.started, 1) if alive and subject else None,
-                    "restarts": max(0, p.starts - 1),
-                    "cpu": round(cpu * 100, 1) if tree else None,
-                    "memory": sum(table[pid][2] for pid in tree) if tree else None,
-                    "processes": len(tree),
-                    "port": launch.port if launch and p.service.role in ("web", "flower", "redis") else None,
-                    "url": cover_of({})(launch.url) if launch else "",
-                    "exit_code": p.code,
-                    "why": "stopped, as asked"
-                    if stopped
-                    else cover_of(subject.launch.env if subject else {})(p.reason),
-                }
-            )
-        self._usage = seen
-        return rows
 
     # ---- what shall be
 
@@ -416,23 +331,6 @@ def _stopped(stack: Stack, p: Process) -> str | None:
     if p.wanted and not stack.leaving:
         return "somebody else started it again"
     return "" if p.phase.over and not p.lives else None
-
-
-def _some(there: Supervised, name: str) -> list[Process]:
-    return [p for p in there.stack.of_service(name) if not p.surplus]
-
-
-def _ended(end: Ended, cover: Callable[[str], str]) -> dict[str, object]:
-    how = {"polite": "devstack asked it to leave", "hard": "devstack killed it"}.get(end.asked, "by itself")
-    if not end.asked and end.code < 0:
-        how = "by a signal that devstack did not send"
-    return {
-        "at": round(end.at, 3),
-        "run": end.run,
-        "code": end.code,
-        "how": how,
-        "why": cover(end.why or exit_sentence(end.code)),
-    }
 
 
 def _busy(there: Supervised, p: Process) -> str:
