@@ -2,6 +2,8 @@
 
 Threads end in a fork, sockets, pipes and files that are written to would have two owners, and so would shared memory and locks in it. What
 cannot be seen from here: a library that has remembered its process, other than as a number called pid.
+
+DEVSTACK_SPARES=spawned in the environment forbids it: then Linux does what the other systems do, for tests and measurements.
 """
 
 import _thread
@@ -13,6 +15,8 @@ ALWAYS_OPEN = 3
 
 def why_not(pid: int, channel: int) -> str:
     """A sentence; empty when it can be forked. `channel` is our own line."""
+    if os.environ.get("DEVSTACK_SPARES") == "spawned":
+        return "DEVSTACK_SPARES says so"
     # Apple's frameworks do not survive a fork; elsewhere nobody tells what is open.
     if sys.platform != "linux":
         return "forks are not safe on this system"

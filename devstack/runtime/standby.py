@@ -5,6 +5,7 @@ whether its interpreter and packages are those that it was made from; no answer 
 Rule 2: they are prepared one at a time, when everything else is ready, and are not kept while memory is short.
 Rule 3: without a spare a process starts cold; that is slower, and never wrong.
 Rule 4: where the system forks safely a spare is forked and stays; elsewhere it is let go, and becomes the process.
+Rule 5: one that is being made as the last good one was is waited for: it is ahead of whatever would be started cold now.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ KILLED = (9, 15)
 OUTLIVED = 0.2
 """Seconds between two looks at a fork for whose end nobody waits."""
 MOST_TRIES = 8
+AWAITED_FOR = 5.0
+"""Seconds that a start waits for a spare that is being made."""
 SETTLE = 0.3
-"""Seconds between a process being ready and its spare being made: it has more important things to do."""
+"""Seconds between a process being ready and its spare being made: it has more important things to do. The next save may come as soon as
+this one, so a spare that a reload has used up is replaced at once."""
 
 
 class Spare:
@@ -52,6 +56,8 @@ class Spare:
         self.roots = roots
         self.use = "fork"
         self.ready = False
+        self.sure = False
+        """It is made as one that was good."""
         self.over = False
         self._outlive = outlive
         self._news = asyncio.Event()
@@ -68,7 +74,7 @@ class Spare:
 
     def leave(self) -> None:
         """Once its forks have ended: it must wait for that. Without any it may just as well be stuck somewhere."""
-        self.ready = False
+        self.is_ready(False)
         if self._forks:
             self.child.order("quit")
         else:
@@ -84,6 +90,21 @@ class Spare:
                 self._news.clear()
                 await self._news.wait()
         return {} if self.unfit else self.subject.beacon[message]
+
+    def is_ready(self, ready: bool) -> None:
+        """Or is not, and will not be."""
+        self.ready = ready
+        self.sure = self.sure and ready
+        self._news.set()
+
+    async def awaited(self) -> bool:
+        """Whether it is ready, now or soon."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AWAITED_FOR):
+                while self.sure and not self.ready and not self.unfit:
+                    self._news.clear()
+                    await self._news.wait()
+        return self.ready
 
     @property
     def unfit(self) -> bool:
@@ -136,6 +157,10 @@ class Standby:
         """What the runs of each process have imported besides its own code; one out of a spare tells only what that had not."""
         self._skipped: defaultdict[str, set[str]] = defaultdict(set)
         """Those of them that cannot be imported before the project's code."""
+        self._good: defaultdict[str, set[str]] = defaultdict(set)
+        """What was imported into the last good spare of each process."""
+        self._used_up: set[str] = set()
+        """Processes whose spare is gone with a reload."""
         self._patched: set[str] = set()
         """Processes that replace parts of libraries: what is imported before that is theirs to say."""
         self._hopeless: dict[str, Launch] = {}
@@ -164,7 +189,7 @@ class Standby:
         """The spare of this process if it can start `launch`. One that is used up by it is forgotten."""
         name = process.name
         spare = self._spares.get(name)
-        if spare is None or not spare.ready:
+        if spare is None or not await spare.awaited():
             return None
         same = (spare.launch, spare.roots) == (launch, process.service.watch)
         if not same or (await self._changed(spare)) is not False:
@@ -176,6 +201,7 @@ class Standby:
         if spare.use == "once":
             del self._spares[name]
             self._children.discard(spare.child)
+            self._used_up.add(name)
         return spare
 
     def drop(self, name: str) -> None:
@@ -211,7 +237,10 @@ class Standby:
 
     async def _prepare(self, name: str, launch: Launch, roots: tuple[str, ...]) -> None:
         try:
-            await asyncio.sleep(SETTLE)
+            if name in self._used_up:
+                self._used_up.discard(name)
+            else:
+                await asyncio.sleep(SETTLE)
             async with self._one_at_a_time:
                 if await asyncio.to_thread(_memory) >= SHORT_OF_MEMORY:
                     await self._make(name, launch, roots)
@@ -252,6 +281,8 @@ class Standby:
                 del self._spares[name]
             spare.exited()
 
+        wanted = set(modules)
+        spare.sure = name in self._good and wanted <= self._good[name]
         spare.child = Child(self._host, spare.subject, None, exited, spare.told, self._spawn, self._guard)
         self._children.add(spare.child)
         self._spares[name] = spare
@@ -276,7 +307,9 @@ class Standby:
         spare.use = "once" if "unsafe" in beacon or launch.open_stdin or launch.stdin is not None else "fork"
         told = warmed.get("skipped")
         skipped = [each for each in told if isinstance(each, str)] if isinstance(told, list) else []
-        spare.ready = not skipped
+        if not skipped:
+            self._good[name] = wanted
+        spare.is_ready(not skipped)
         return "", skipped
 
 

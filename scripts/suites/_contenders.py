@@ -32,23 +32,30 @@ COMMANDS = {
     "runserver": ["python", "manage.py", "runserver", "127.0.0.1:{port}"],
 }
 
+FORMS: dict[str, dict[str, str]] = {"forked": {}, "spawned": {"DEVSTACK_SPARES": "spawned"}}
+"""What a reload of ours comes out of: a fork of the spare, the spare itself."""
+
 
 class Contender:
     """One of `COMMANDS` at work in a project. `output()` is what it printed last."""
 
-    def __init__(self, name: str, project: Project, log: Path) -> None:
+    def __init__(self, name: str, project: Project, log: Path, form: str) -> None:
         self.name = name
         self._log = log
         self._mark = uuid.uuid4().hex
         theirs = ("CELERY", "DJANGO", "DEVSTACK", "PORT")
         # Nobody starts fast who may not keep what he compiled.
         env = {k: v for k, v in os.environ.items() if not k.startswith(theirs) and k != "PYTHONDONTWRITEBYTECODE"}
-        env |= project.env() | {
-            "PATH": f"{BIN}{os.pathsep}{env.get('PATH', os.defpath)}",
-            "PYTHONUNBUFFERED": "1",
-            "DEVSTACK_STATE_DIR": str(log.parent / "state"),
-            MARK: self._mark,
-        }
+        env |= (
+            project.env()
+            | {
+                "PATH": f"{BIN}{os.pathsep}{env.get('PATH', os.defpath)}",
+                "PYTHONUNBUFFERED": "1",
+                "DEVSTACK_STATE_DIR": str(log.parent / "state"),
+                MARK: self._mark,
+            }
+            | FORMS[form]
+        )
         words = [word.replace("{port}", str(project.web_port)) for word in COMMANDS[name]]
         words[0] = shutil.which(words[0], path=env["PATH"]) or words[0]
         with log.open("wb") as file:
@@ -97,8 +104,8 @@ class Contender:
 
 
 @contextlib.contextmanager
-def running(name: str, project: Project, log: Path) -> Iterator[Contender]:
-    contender = Contender(name, project, log)
+def running(name: str, project: Project, log: Path, form: str) -> Iterator[Contender]:
+    contender = Contender(name, project, log, form)
     try:
         yield contender
     except AssertionError as error:

@@ -11,6 +11,8 @@ contender says, come the figures:
     stale     begun by older code more than 100 ms after a save
     gap       the longest time around a save in which no task began
 
+With --form spawned ours does not fork its spare, as on systems where that is not safe (Windows, macOS): each reload uses one up.
+
 Rule 1: the contenders take turns, in halves, so that neither always comes first; each has had time to settle before a save, but in
 the burst.
 Rule 2: memory is that of all processes, shared pages counted once. CPU is what a save costs: what was used beyond the use before it.
@@ -68,6 +70,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--saves", type=int, metavar="N", help=f"of each side (default: {SAVES}; burst {BURST}, web {WEB_SAVES})"
     )
+    parser.add_argument(
+        "--form", choices=("forked", "spawned"), default="forked", help="of our spares (default: forked)"
+    )
 
 
 @dataclass
@@ -113,11 +118,13 @@ class Race(Comparison):
         return "\n".join(rows)
 
 
-def compare(say: Callable[[str], None], only: list[str] | None = None, saves: int | None = None) -> list[Comparison]:
+def compare(
+    say: Callable[[str], None], only: list[str] | None = None, saves: int | None = None, form: str = "forked"
+) -> list[Comparison]:
     sys.path.insert(0, str(ROOT))
     chosen = only or list(METRICS)
     found: list[Comparison] = []
-    with _ground(say) as ground:
+    with _ground(say, form) as ground:
         for weight in ("heavy", "light"):
             peers = {name: FLOWS[name][1] for name in FLOWS if name in chosen and FLOWS[name][0] == weight}
             if peers:
@@ -143,19 +150,20 @@ def _race(name: str, what: str, tallies: dict[str, Tally], ours: str, peer: str)
 
 
 @contextmanager
-def _ground(say: Callable[[str], None]) -> Iterator[Ground]:
+def _ground(say: Callable[[str], None], form: str) -> Iterator[Ground]:
     from tests.support.redis_server import redis_server
 
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="devstack-bench-")))
-        yield Ground(place, stack.enter_context(redis_server()), say)
+        yield Ground(place, stack.enter_context(redis_server()), say, form)
 
 
 class Ground:
     """A directory and a Redis, where the contenders show what they can, one after the other."""
 
-    def __init__(self, place: Path, redis: Server, say: Callable[[str], None]) -> None:
+    def __init__(self, place: Path, redis: Server, say: Callable[[str], None], form: str) -> None:
         self._place = place
+        self._form = form
         self._redis = redis
         self._say = say
         self._projects: dict[str, Project] = {}
@@ -248,7 +256,7 @@ class Ground:
         first = self._next()
         project.save_tasks(first)
         with (
-            running(name, project, self._place / "log") as contender,
+            running(name, project, self._place / "log", self._form) as contender,
             Ledger(project.ledger) as ledger,
             Sender(project.broker) as sender,
         ):
@@ -271,7 +279,7 @@ class Ground:
 
         first = self._next()
         project.save_web(first)
-        with running(name, project, self._place / "log") as contender:
+        with running(name, project, self._place / "log", self._form) as contender:
             with Visitors(project.url, 10) as visitors:
                 visitors.wait_for_version(first, WITHIN)
                 visitors.halt()

@@ -178,6 +178,14 @@ def note_late(self, seconds=0.0):
     with booked(self.request.id, VERSION):
         time.sleep(seconds)
 
+@shared_task(bind=True, ignore_result=True)
+def again(self, seconds=0.0):
+    # Its second run is a task of its own in the ledger.
+    with booked(self.request.id + ".1" * bool(self.request.retries), VERSION):
+        time.sleep(seconds)
+    if not self.request.retries:
+        raise self.retry(countdown=1.5)
+
 @shared_task(bind=True)
 def part(self, seconds=0.0):
     with booked(self.request.id, VERSION):
@@ -246,7 +254,9 @@ class Project:
         (self.path / name).write_text(text, "utf-8")
 
 
-def make(path: Path, *, broker: str, weight: str = "light", web_port: int = 0, concurrency: int = 2) -> Project:
+def make(
+    path: Path, *, broker: str, weight: str = "light", web_port: int = 0, concurrency: int = 2, pool: str = "prefork"
+) -> Project:
     """Write the project into `path`, with a Procfile: `worker` and, with a port, `web`. The ledger is another database there."""
     imports = tuple(name for name in HEAVY if weight == "heavy" and importlib.util.find_spec(name))
     project = Project(path, broker, f"{broker.rpartition('/')[0]}/9", web_port, imports)
@@ -258,7 +268,7 @@ def make(path: Path, *, broker: str, weight: str = "light", web_port: int = 0, c
         "config/urls.py": URLS.format(included=", ".join(f'path("", include("{app}.urls"))' for app in APPS)),
         "config/wsgi.py": SAVED_WSGI.format(version=0),
         "manage.py": MANAGE,
-        "Procfile": f"worker: celery -A config worker --loglevel=INFO --concurrency={concurrency}\n"
+        "Procfile": f"worker: celery -A config worker --loglevel=INFO --pool={pool} --concurrency={concurrency}\n"
         + (f"web: python manage.py runserver 127.0.0.1:{web_port}\n" if web_port else ""),
         ".env": "".join(f"{name}={value}\n" for name, value in project.env().items()),
     }

@@ -51,6 +51,12 @@ class Scene:
         self.project.save_web(self.version)
         return self.version
 
+    def revoke(self, tasks: list[str]) -> None:
+        from celery import Celery
+
+        with Celery("revoker", broker=self.project.broker) as app:
+            app.control.revoke(tasks)
+
     def break_by(self, mistake: str) -> None:
         """Save bad code, one of `reload_project.BROKEN` or "settings", and wait until devstack has said that it is."""
         self.version += 1
@@ -92,14 +98,16 @@ def said_by(up: Up) -> str:
 
 
 @contextlib.contextmanager
-def scene(place: Path, *, web: bool = True, settings: str = "") -> Iterator[Scene]:
-    """Everything ready, with version 0. `settings` is its devstack.toml."""
+def scene(
+    place: Path, *, web: bool = True, settings: str = "", pool: str = "prefork", env: dict[str, str] | None = None
+) -> Iterator[Scene]:
+    """Everything ready, with version 0. `settings` is its devstack.toml, `env` is for devstack."""
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(redis_server())
-        project = reload_project.make(place / "shop", broker=redis.url, web_port=free_port() if web else 0)
+        project = reload_project.make(place / "shop", broker=redis.url, web_port=free_port() if web else 0, pool=pool)
         (project.path / "devstack.toml").write_text(settings, "utf-8")
         sender = stack.enter_context(Sender(project.broker))
-        up = stack.enter_context(Up(project.path, "up", "--no-color", state=place / "state"))
+        up = stack.enter_context(Up(project.path, "up", "--no-color", state=place / "state", env=env))
         ledger = stack.enter_context(Ledger(project.ledger, lambda: said_by(up)))
         up.until("all ready in")
         yield Scene(project, up, ledger, sender)
