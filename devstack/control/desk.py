@@ -98,12 +98,11 @@ class Desk:
     async def _watch(self, request: dict[str, object], to: Connection) -> int:
         """The rows whenever something changes, and every two seconds."""
         with _Changes(self._there()) as changes:
-            while not self._stack().finished:
+            while True:
                 if to.reads:
                     to.send({"rows": await self._picture.rows(self._there())})
                 await asyncio.sleep(0.2)
                 await changes.wait(2.0)
-        return 0
 
     # ---- what shall be
 
