@@ -195,6 +195,7 @@ class Supervisor:
             case e.AskToLeave(name, run):
                 self._end(name, run, polite=True)
             case e.Kill(name, run):
+                self._say_what_is_cut_off(name, run)
                 self._end(name, run, polite=False)
             case e.Pause(name, run):
                 self._runs[name, run].hold()
@@ -384,6 +385,14 @@ class Supervisor:
             if run.alive
         }
         if text := voice.stopping(self.stack, time.monotonic() - self._left_at, doing):
+            self._output.say(text)
+
+    def _say_what_is_cut_off(self, name: str, number: int) -> None:
+        """The tasks that a run which is killed was last heard to have: they are begun, and will not be finished."""
+        run = self._runs.get((name, number))
+        active = run.subject.beacon.get("active", {}) if run and run.alive else {}
+        seen = active.get("seen")
+        if isinstance(seen, float) and (text := voice.cut_off(name, active.get("tasks"), time.monotonic() - seen)):
             self._output.say(text)
 
     # ---- timers and tasks
