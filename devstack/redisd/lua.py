@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from devstack.redisd.server import Server
 
 MEMORY = 256 * 2**20
+MOST = 5000
 _NO_SCRIPT = Failure(b"NOSCRIPT No matching script. Please use EVAL.")
 _NO_LUPA = Failure(b"ERR this embedded server runs scripts only with lupa: pip install 'devstack[embedded]'")
 _JSON_NULL = object()
@@ -49,6 +50,10 @@ class Scripts:
         name = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
         if name not in self._compiled:
             self._start()
+            if len(self.texts) >= MOST:
+                # Whoever puts values into the text of scripts makes a new one each time; EVALSHA's clients load theirs again.
+                self.flush()
+                self._start()
             function, problem = self._parts.compile(text, b"@user_script")
             if function is None:
                 raise Failure(b"ERR Error compiling script (new function): %b" % problem)

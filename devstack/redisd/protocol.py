@@ -8,6 +8,7 @@ written.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, TypeAlias
 
 from devstack.redisd.numbers import double_text
@@ -18,6 +19,9 @@ MOST_ARGUMENTS: Final = 1024 * 1024
 STRANGER_BULK: Final = 16 * 1024
 STRANGER_ARGUMENTS: Final = 10
 """What a client may send before it has given the password, as in Redis."""
+
+
+_BULK: Final = re.compile(rb"\$(\d{1,11})\r\n")
 
 
 class Malformed(Exception):
@@ -118,23 +122,21 @@ class Requests:
                 raise Malformed("unauthenticated multibulk length")
             self._missing = max(count, 0)
         while self._missing:
-            start = self._at
-            line = self._line(b"too big bulk count string")
-            if line is None:
-                return None
-            if line[:1] != b"$":
-                raise Malformed(f"expected '$', got '{chr(line[0]) if line else chr(13)}'")
-            length = _length(line)
-            if length is None or not 0 <= length <= LARGEST_BULK:
+            header = _BULK.match(buffer, self._at)
+            length = int(header[1]) if header else LARGEST_BULK + 1
+            if header is None or length > LARGEST_BULK:
+                if (line := self._line(b"too big bulk count string")) is None:
+                    return None
+                if line[:1] != b"$":
+                    raise Malformed(f"expected '$', got '{chr(line[0]) if line else chr(13)}'")
                 raise Malformed("invalid bulk length")
             if length > STRANGER_BULK and not self.trusted:
                 raise Malformed("unauthenticated bulk length")
-            end = self._at + length
-            if len(buffer) < end + 2:
-                self._at = start
+            start = header.end()
+            if len(buffer) < start + length + 2:
                 return None
-            self._arguments.append(bytes(buffer[self._at : end]))
-            self._at = end + 2
+            self._arguments.append(bytes(buffer[start : start + length]))
+            self._at = start + length + 2
             self._missing -= 1
         request, self._arguments = self._arguments, []
         return request
