@@ -36,8 +36,8 @@ KILLED = (9, 15)
 OUTLIVED = 0.2
 """Seconds between two looks at a fork for whose end nobody waits."""
 MOST_TRIES = 8
-AWAITED_FOR = 5.0
-"""Seconds that a start waits for a spare that is being made."""
+AWAITED_FOR = 2.0
+"""Times as long as the last good one took: for so long a spare that is being made is waited for."""
 SETTLE = 0.3
 """Seconds between a process being ready and its spare being made: it has more important things to do. The next save may come as soon as
 this one, so a spare that a reload has used up is replaced at once."""
@@ -56,8 +56,8 @@ class Spare:
         self.roots = roots
         self.use = "fork"
         self.ready = False
-        self.sure = False
-        """It is made as one that was good."""
+        self.expected = 0.0
+        """Seconds that the last good one took, if this one is made like it. Zero: nobody knows whether it will be good."""
         self.over = False
         self._outlive = outlive
         self._news = asyncio.Event()
@@ -94,14 +94,14 @@ class Spare:
     def is_ready(self, ready: bool) -> None:
         """Or is not, and will not be."""
         self.ready = ready
-        self.sure = self.sure and ready
+        self.expected = 0.0
         self._news.set()
 
     async def awaited(self) -> bool:
         """Whether it is ready, now or soon."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AWAITED_FOR):
-                while self.sure and not self.ready and not self.unfit:
+            async with asyncio.timeout(AWAITED_FOR * self.expected - (time.monotonic() - self.subject.started)):
+                while self.expected and not self.ready and not self.unfit:
                     self._news.clear()
                     await self._news.wait()
         return self.ready
@@ -157,8 +157,8 @@ class Standby:
         """What the runs of each process have imported besides its own code; one out of a spare tells only what that had not."""
         self._skipped: defaultdict[str, set[str]] = defaultdict(set)
         """Those of them that cannot be imported before the project's code."""
-        self._good: defaultdict[str, set[str]] = defaultdict(set)
-        """What was imported into the last good spare of each process."""
+        self._good: dict[str, tuple[set[str], float]] = {}
+        """What was imported into the last good spare of each process, and the seconds that this took."""
         self._used_up: set[str] = set()
         """Processes whose spare is gone with a reload."""
         self._patched: set[str] = set()
@@ -282,7 +282,9 @@ class Standby:
             spare.exited()
 
         wanted = set(modules)
-        spare.sure = name in self._good and wanted <= self._good[name]
+        good, took = self._good.get(name, (set(), 0.0))
+        if wanted <= good:
+            spare.expected = took
         spare.child = Child(self._host, spare.subject, None, exited, spare.told, self._spawn, self._guard)
         self._children.add(spare.child)
         self._spares[name] = spare
@@ -308,7 +310,7 @@ class Standby:
         told = warmed.get("skipped")
         skipped = [each for each in told if isinstance(each, str)] if isinstance(told, list) else []
         if not skipped:
-            self._good[name] = wanted
+            self._good[name] = (wanted, time.monotonic() - spare.subject.started)
         spare.is_ready(not skipped)
         return "", skipped
 
