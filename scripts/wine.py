@@ -167,7 +167,7 @@ def _tests(python: str, wine: str, arguments: list[str], report: Path) -> int:
             "BROKER_FOR_TESTS": f"redis://127.0.0.1:{port}",
         }
         chosen = arguments if any(each.startswith("tests") for each in arguments) else ["tests/windows", *arguments]
-        command = [wine, _inside(HOME / "python/python.exe"), "-m", "pytest", "-p", "no:cacheprovider"]
+        command = [wine, _inside(HOME / "python/python.exe"), "-m", "pytest", "-v", "-p", "no:cacheprovider"]
         with subprocess.Popen(
             ["timeout", "-k", "5", str(TESTS_WITHIN), *command, f"--junitxml={_inside(report)}", *chosen],
             cwd=place,
