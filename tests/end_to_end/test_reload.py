@@ -206,7 +206,7 @@ def test_no_stale_task_when_quiesced_and_no_gap_when_overlapped(tmp_path: Path, 
             starts = sorted(entry.at for entry in scene.ledger.starts() if entry.at > saved - 0.5)
             gaps.append(max(after - before for before, after in pairwise(starts)))
             older = (entry.at - saved for entry in scene.ledger.starts() if entry.version < version)
-            stale.append(max(older))
+            stale.append(max(older, default=0.0))
         scene.sender.halt()
         scene.ledger.wait_for_ends(scene.sender.sent)
         assert not scene.ledger.doubled()
