@@ -218,7 +218,7 @@ def test_no_stale_task_when_quiesced_and_no_gap_when_overlapped(tmp_path: Path, 
 @long
 def test_of_fifty_saves_ten_are_broken_and_the_right_code_answers_after_each(tmp_path: Path) -> None:
     mistakes = ["syntax", "import", "settings", "hang"]
-    with reload_scene.scene(tmp_path, web=False, settings='[processes.worker]\nready_within = "5s"\n') as scene:
+    with reload_scene.scene(tmp_path, web=False, settings='[processes.worker]\nready_within = "15s"\n') as scene:
         good = 0
         for number in range(50):
             if number % 5 == 4:
