@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -60,7 +62,7 @@ from devstack.host.orphans import new_run
     "--detach",
     is_flag=True,
     envvar="DEVSTACK_DETACH",
-    help="Run in the background; come back when all is ready, or say what is not.",
+    help="Run in the background; come back when all is ready, or say what is not. (-d DIR is -C DIR, as with honcho.)",
 )
 @click.option("--follow", is_flag=True, envvar="DEVSTACK_FOLLOW", help="When it runs already, show what it says.")
 @look_options
@@ -70,6 +72,9 @@ def up(names: tuple[str, ...], take_over: bool, detach: bool, follow: bool, **gi
         raise click.BadParameter("a number of seconds is wanted", param_hint="--timeout")
     look = look_of(**{name: given.pop(name) for name in ("timestamps", "prefix", "color", "only", "hidden", "as_json")})
     behind = background.here()
+    place = next((name for name in names if _has_procfile(name)), None)
+    if detach and place and not given["directory"]:
+        detach, given["directory"], names = False, Path(place), tuple(name for name in names if name != place)
     asked = options(names=names, colour=look.colour, run=new_run(), **given)
     if detach and not behind:
         background.detach(load(asked))
@@ -79,6 +84,11 @@ def up(names: tuple[str, ...], take_over: bool, detach: bool, follow: bool, **gi
         if not follow:
             raise
         _follow(already, asked, names)
+
+
+def _has_procfile(name: str) -> bool:
+    """Whether a word behind `-d` is the directory of a project, as it is for honcho and foreman, rather than a process."""
+    return any(os.path.isfile(os.path.join(name, each)) for each in ("Procfile", "Procfile.dev"))
 
 
 def _follow(already: session.AlreadyRuns, asked: Options, names: tuple[str, ...]) -> None:

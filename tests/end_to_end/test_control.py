@@ -308,3 +308,18 @@ def test_nothing_else_listens(plain: Driven) -> None:
     import psutil
 
     assert psutil.Process(plain.process.pid).net_connections("inet") == []
+
+
+def test_d_with_the_directory_of_a_project_is_that_of_honcho(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "Procfile").write_text(f"web: {sys.executable} -c 'import os; print(os.getcwd())'\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "devstack", "up", "-d", "p"],
+        cwd=tmp_path,
+        env={**os.environ, "DEVSTACK_STATE_DIR": str(tmp_path / "s")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"| {os.path.realpath(tmp_path / 'p')}\n" in done.stdout
+    assert done.returncode == 0
