@@ -21,12 +21,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     words = sys.argv[1:]
-    if words[:1] == ["ps"]:
-        from devstack.control import instant
+    try:
+        if words[:1] == ["ps"]:
+            from devstack.control import instant
 
-        if words in instant.PLAIN and instant.ps(words):
-            return
-    run(words)
+            if words in instant.PLAIN and instant.ps(words):
+                return
+        run(words)
+    except KeyboardInterrupt:  # while the first of it is imported, too
+        sys.exit(130)
 
 
 def run(words: list[str]) -> None:
@@ -48,8 +51,6 @@ def run(words: list[str]) -> None:
             traceback.print_exc()
         _tell(error)  # what it quotes may be a line of .env
         sys.exit(error.code)
-    except KeyboardInterrupt:
-        sys.exit(errors.INTERRUPTED)
     except BrokenPipeError:
         sys.exit(errors.FAILED)
     except Exception as error:
