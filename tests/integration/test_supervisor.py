@@ -257,7 +257,7 @@ def test_standard_input_that_is_held_open_neither_ends_nor_says_anything() -> No
 
 
 def test_a_hopeless_command_without_a_probe_fails_at_once_and_nothing_says_ready() -> None:
-    stage = Stage(child("web", "exec python mange.py runserver", shell=True))
+    stage = Stage(child("web", "exec python -I -S mange.py runserver", shell=True))
 
     assert stage.play() == 2
     assert "can't open file" in stage.text
