@@ -96,8 +96,9 @@ def _reload(stack: Stack, names: Iterable[str], saved: str) -> list[e.Action]:
     for p in beside:
         if closed_gates(stack, p):
             actions += _restart(stack, [p.name], f"{saved} changed")
-        else:
+        elif p.phase is not Phase.RELOADING or p.pid is not None:
             actions += _take(stack, p, Input.RELOAD)
+        # Else the new run waits for its spare, and will read what has just been saved.
     return actions
 
 

@@ -39,8 +39,7 @@ MOST_TRIES = 8
 AWAITED_FOR = 2.0
 """Times as long as the last good one took: for so long a spare that is being made is waited for."""
 SETTLE = 0.3
-"""Seconds between a process being ready and its spare being made: it has more important things to do. The next save may come as soon as
-this one, so a spare that a reload has used up is replaced at once."""
+"""Seconds between a process being ready and its spare being made: it has more important things to do."""
 
 
 class Spare:
@@ -159,8 +158,6 @@ class Standby:
         """Those of them that cannot be imported before the project's code."""
         self._good: dict[str, tuple[set[str], float]] = {}
         """What was imported into the last good spare of each process, and the seconds that this took."""
-        self._used_up: set[str] = set()
-        """Processes whose spare is gone with a reload."""
         self._patched: set[str] = set()
         """Processes that replace parts of libraries: what is imported before that is theirs to say."""
         self._hopeless: dict[str, Launch] = {}
@@ -183,7 +180,7 @@ class Standby:
             self._give_up(name, launch, "what stands before it in its command would run once more")
             return
         self._preparing.add(name)
-        self._spawn(self._prepare(name, launch, roots))
+        self._spawn(self._prepare(name, launch, roots, SETTLE))
 
     async def take(self, process: Process, launch: Launch) -> Spare | None:
         """The spare of this process if it can start `launch`. One that is used up by it is forgotten."""
@@ -201,7 +198,9 @@ class Standby:
         if spare.use == "once":
             del self._spares[name]
             self._children.discard(spare.child)
-            self._used_up.add(name)
+            # The next save may come before this run is ready.
+            self._preparing.add(name)
+            self._spawn(self._prepare(name, launch, process.service.watch, settle=0.0))
         return spare
 
     def drop(self, name: str) -> None:
@@ -235,12 +234,9 @@ class Standby:
         finally:
             self._minding_memory = False
 
-    async def _prepare(self, name: str, launch: Launch, roots: tuple[str, ...]) -> None:
+    async def _prepare(self, name: str, launch: Launch, roots: tuple[str, ...], settle: float) -> None:
         try:
-            if name in self._used_up:
-                self._used_up.discard(name)
-            else:
-                await asyncio.sleep(SETTLE)
+            await asyncio.sleep(settle)
             async with self._one_at_a_time:
                 if await asyncio.to_thread(_memory) >= SHORT_OF_MEMORY:
                     await self._make(name, launch, roots)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_task_that_a_stop_cuts_off_is_named(tmp_path: Path) -> None:
     with redis_server() as server:
         project = celery_project.make(tmp_path / "project", server.url)
-        (project / "Procfile").write_text("worker: celery -A shop worker -c 1 -l info\n")
+        (project / "Procfile").write_text(f"worker: '{sys.executable}' -m celery -A shop worker -c 1 -l info\n")
         (project / "devstack.toml").write_text("grace = 4\n")
         with Up(project, "up", "--no-color") as up:
             up.until("all ready")

@@ -470,6 +470,8 @@ def test_old_code_that_waits_for_long_takes_work_again_and_the_new_code_may_stil
 def test_a_save_during_a_reload_replaces_the_code_that_is_not_ready_yet() -> None:
     stack = all_ready()
     reload(stack, "worker.1")
+    assert reload(stack, "worker.1") == [], "the new run waits for its spare, and has read nothing yet"
+    decide(stack, e.Spawned("worker.1", 2, 4711))
 
     actions = reload(stack, "worker.1")
 
