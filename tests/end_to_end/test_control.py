@@ -312,7 +312,7 @@ def test_nothing_else_listens(plain: Driven) -> None:
 
 def test_d_with_the_directory_of_a_project_is_that_of_honcho(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "Procfile").write_text(f"web: {sys.executable} -c 'import os; print(os.getcwd())'\n")
+    (tmp_path / "p" / "Procfile").write_text(f"web: {PYTHON} -c 'import os; print(os.getcwd())'\n")
     done = subprocess.run(
         [sys.executable, "-m", "devstack", "up", "-d", "p"],
         cwd=tmp_path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ for name in sys.argv[1:]:
         data = data[os.write(1, data):]
     time.sleep(0.03)
 """
+PYTHON = shlex.quote(sys.executable)
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def test_every_input_comes_out_byte_for_byte_while_all_others_write(tmp_path: Pa
         for number, piece in enumerate(pieces):
             files.append(f"{name}-{number}")
             (tmp_path / files[-1]).write_bytes(piece)
-        rows.append(f"{name}: {sys.executable} writer.py {' '.join(files)}\n")
+        rows.append(f"{name}: {PYTHON} writer.py {' '.join(files)}\n")
     (tmp_path / "writer.py").write_text(WRITER)
     (tmp_path / "Procfile").write_text("".join(rows))
 
@@ -100,7 +102,7 @@ def test_every_input_comes_out_byte_for_byte_while_all_others_write(tmp_path: Pa
 
 
 def test_a_reader_that_stalls_costs_no_memory_and_holds_up_no_end(tmp_path: Path) -> None:
-    flood = f"{sys.executable} -c \"while True: print('x' * 999)\"\n"
+    flood = f"{PYTHON} -c \"while True: print('x' * 999)\"\n"
     (tmp_path / "Procfile").write_text("".join(f"flood{n}: {flood}" for n in range(4)))
 
     with running(tmp_path) as up:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 import time
 import urllib.error
@@ -16,6 +17,7 @@ from tests.support.reload_load import Visitors
 from tests.support.up import Up
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there it is always replaced")
+PYTHON = shlex.quote(sys.executable)
 WITHIN = 20.0
 
 APP = """\
@@ -122,7 +124,7 @@ def needs(*modules: str) -> pytest.MarkDecorator:
 @needs("gunicorn")
 @pytest.mark.parametrize("more", ["in_a_thread()\n", SWALLOWED], ids=["it ends", "it goes on without"])
 def test_a_port_that_a_fork_has_bound_makes_the_old_code_end_first(tmp_path: Path, more: str) -> None:
-    with Web(tmp_path / "web", f"{sys.executable} -m gunicorn app --bind 127.0.0.1:PORT", more) as web:
+    with Web(tmp_path / "web", f"{PYTHON} -m gunicorn app --bind 127.0.0.1:PORT", more) as web:
         for version in (2, 3):
             web.save(version)
             web.until(f"{version}")
@@ -141,7 +143,7 @@ def test_a_port_that_a_stranger_has_is_no_reason_to_end_the_old_code(tmp_path: P
 
     with (
         socket.create_server(("127.0.0.1", 0)) as stranger,
-        Web(tmp_path / "web", f"{sys.executable} -m gunicorn app -b :PORT") as web,
+        Web(tmp_path / "web", f"{PYTHON} -m gunicorn app -b :PORT") as web,
     ):
         web._more = f"PORT = {stranger.getsockname()[1]}\nin_a_thread()\n"
         web.save(2)
@@ -153,7 +155,7 @@ def test_a_port_that_a_stranger_has_is_no_reason_to_end_the_old_code(tmp_path: P
 @pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs("uvloop"))])
 def test_figures_that_are_served_before_the_pages_take_over_nothing(tmp_path: Path, loop: str) -> None:
     with (
-        Web(tmp_path / "web", f"{sys.executable} -m uvicorn app:asgi --port PORT --loop {loop}") as web,
+        Web(tmp_path / "web", f"{PYTHON} -m uvicorn app:asgi --port PORT --loop {loop}") as web,
         Visitors(web.url, 50) as visitors,
     ):
         hold = web.place / "hold"
@@ -176,7 +178,7 @@ def test_figures_that_are_served_before_the_pages_take_over_nothing(tmp_path: Pa
 @needs("debugpy", "uvicorn")
 def test_the_port_of_a_debugger_makes_the_old_code_end_first(tmp_path: Path) -> None:
     more = "import debugpy\ndebugpy.listen(('127.0.0.1', PORT))\n"
-    with Web(tmp_path / "web", f"{sys.executable} -m uvicorn app:asgi --lifespan off --port PORT", more) as web:
+    with Web(tmp_path / "web", f"{PYTHON} -m uvicorn app:asgi --lifespan off --port PORT", more) as web:
         for version in (2, 3):
             web.save(version)
             web.until(f"{version}")
