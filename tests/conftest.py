@@ -1,4 +1,14 @@
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """nohup and a shell's `&` have signals ignored, which children inherit, and devstack respects; the tests send them."""
+    for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 
+from devstack.cli.absent import absent
 from devstack.cli.options import options, project_options
 from devstack.cli.outlook import Outlook, outlook
 from devstack.config.explain import Explained
-from devstack.config.interpreter import which
 from devstack.config.load import Project, load
 from devstack.core.model import ProbeSpec, Service
 from devstack.core.secrets import mask, mask_value
@@ -37,6 +37,12 @@ def check(explain: bool, as_json: bool, **shared: Any) -> None:
     """
     project = load(options(**shared))
     seen = outlook(project, lambda text: click.echo(mask(text), err=True))
+    missing = absent(project)
+    if any(service.oneshot for service in project.services):
+        # The one-shot may be what installs it.
+        seen.notes += [f"{each.what} ({each.where})" for each in missing]
+    else:
+        seen.errors += missing
     explained = _all_explained(project, seen)
     if as_json:
         click.echo(json.dumps(_document(project, seen, explained if explain else None), indent=2, ensure_ascii=False))
@@ -60,7 +66,7 @@ def check(explain: bool, as_json: bool, **shared: Any) -> None:
         click.echo()
         _table([("VALUE", "IS", "FROM"), *map(_explained, _shared_once(explained, len(project.services)))])
     sys.stdout.flush()
-    for note in [*project.notes, *_not_found(project), *seen.notes]:
+    for note in [*project.notes, *seen.notes]:
         click.echo(f"note: {mask(note)}", err=True)
     for error in seen.errors:
         click.echo(mask(str(error)), err=True)
@@ -101,16 +107,6 @@ def _shared_once(explained: Sequence[Explained], processes: int) -> list[Explain
     alike = {(each.key, str(each.value), each.source) for each in common.values()}
     own = [each for each in explained if each.scope and (each.key, str(each.value), each.source) not in alike]
     return [*(each for each in explained if not each.scope), *common.values(), *own]
-
-
-def _not_found(project: Project) -> list[str]:
-    """What `up` would stumble over at once: programs that are not there. A line for a shell is not looked into."""
-    launches = [(service, service.launch(1)) for service in project.services]
-    return [
-        f"{service.name}: {launch.argv[0]} is not found ({service.where})"
-        for service, launch in launches
-        if launch.argv and not launch.shell and which(launch.argv[0], launch.env, launch.cwd) is None
-    ]
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -224,7 +220,7 @@ def _document(project: Project, seen: Outlook, explained: list[Explained] | None
         if seen.broker
         else None,
         "redis": {"adds": seen.adds or None, "ours": seen.ours, "says": [mask(each) for each in seen.redis]},
-        "notes": [mask(note) for note in [*project.notes, *_not_found(project), *seen.notes]],
+        "notes": [mask(note) for note in [*project.notes, *seen.notes]],
         "errors": [
             {"what": mask(each.what), "why": mask(each.why), "try": mask(each.fix), "where": each.where}
             for each in seen.errors

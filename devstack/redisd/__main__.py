@@ -45,8 +45,31 @@ _SWEEP_EVERY: Final = 1.0
 _BACKLOG: Final = 511
 
 
+_USAGE: Final = """\
+usage: python -m devstack.redisd [-] [--NAME VALUE ...]
+
+The embedded server, for development only; devstack starts it where there is no Redis. "-" reads the settings from
+standard input, a line each, as redis-server does. Only this machine can reach it.
+
+  --port 6379           the port; 0 takes a free one
+  --bind 127.0.0.1      or ::1
+  --unixsocket PATH     listen there instead of on a port
+  --dir .               where the data is kept
+  --dbfilename NAME     the file in it
+  --save SECONDS        how often the data is written, at most a minute; --save "" keeps none
+  --requirepass WORD    the password of the default user
+  --user NAME RULE ...  one more user, with the rules of Redis' ACL SETUSER
+  --maxmemory 1gb       what needs more memory than that is refused; 0 for no limit
+  --maxclients 1000     --databases 16     --busy-reply-threshold 5000 (milliseconds a script may take)
+
+A setting that only Redis has is passed over."""
+
+
 def main() -> int:
     words = sys.argv[1:]
+    if {"--help", "-h"} & set(words):
+        say(_USAGE)
+        return 0
     try:
         chosen = settings.read(words, sys.stdin.buffer.read() if words[:1] == ["-"] else b"")
         return asyncio.run(_serve(chosen))

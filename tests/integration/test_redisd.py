@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import stat
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from devstack.redisd import settings
 from devstack.redisd.__main__ import listen
-from devstack.redisd.settings import Settings
+from devstack.redisd.settings import BadSetting, Settings
 from tests.support.redis_server import Server, eventually, free_port
 from tests.support.redisd import Said, Wire, embedded, packed
 
@@ -515,3 +517,14 @@ def test_shutdown_is_an_end_like_any_other(tmp_path: Path) -> None:
         wire.send("SHUTDOWN")
         assert server.process.wait(20) == 0
     assert (tmp_path / "dump.resp").exists()
+
+
+def test_help_starts_nothing_and_its_settings_are_followed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "devstack.redisd", "--help"], capture_output=True, text=True, timeout=30, check=True
+    )
+    names = re.findall(r"--([a-z-]+) [0-9]", done.stdout)
+    assert {"port", "maxclients", "databases", "busy-reply-threshold"} <= set(names)
+    for name in names:
+        with pytest.raises(BadSetting, match=name):
+            settings.read([f"--{name}", "nonsense"], b"")

@@ -19,7 +19,7 @@ class Shop:
         self.path = path
         programs = path / "bin"
         programs.mkdir()
-        for name in ("python", "gunicorn", "celery"):
+        for name in ("python", "python3", "gunicorn", "celery", "sleep", "touch", "sh"):
             (programs / name).touch(0o755)
         self.environ = {
             "PATH": str(programs),
@@ -137,13 +137,22 @@ def test_nothing_is_started_or_written(shop: Shop) -> None:
     assert set(shop.path.rglob("*")) == before
 
 
-def test_a_program_that_is_not_there_is_noted(tmp_path: Path) -> None:
+def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    shop.write(Procfile="web: gunicron shop.wsgi\nshell: nosuch | cat\n")
+    shop.write(Procfile="web: gunicron shop.wsgi\nshell: nosuch | cat\njob: python3 nowhere.py --now\n")
+    done = shop.check()
+    assert done.returncode == 2
+    assert "error: web: gunicron is not found  (Procfile:1)\n  try: did you mean" in done.stderr
+    assert "error: job: nowhere.py is not found  (Procfile:3)" in done.stderr
+    assert "nosuch is" not in done.stderr
+
+
+def test_what_a_one_shot_may_install_is_only_noted(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.write(Procfile="release: sh -c 'true'\nweb: gunicron shop.wsgi\n")
     done = shop.check()
     assert done.returncode == 0
-    assert "web: gunicron is not found (Procfile:1)" in done.stderr
-    assert "nosuch is" not in done.stderr
+    assert "note: web: gunicron is not found (Procfile:2)" in done.stderr
 
 
 APP = "from celery import Celery\napp = Celery('shop', broker='redis://:hunter2@127.0.0.1:1/3', backend='cache+memory://')\n"
