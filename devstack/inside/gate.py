@@ -22,8 +22,8 @@ Rule 2: it is forked only while it has one thread, no socket, pipe or file for w
 Rule 3: with a library in it that patches others (gevent, ddtrace …) it is not used: their order is their own business.
 
 What a program out of a spare can see beyond boot's list: `_socket`, `gc` and `atexit` are loaded; what was warmed is in sys.modules before
-project modules are, and has added its warning filters and finders before theirs. A fork also: objects that are older than it are frozen
-(`gc.freeze`), what was given to `os.register_at_fork` in time has run (so `random` is seeded anew; numpy's global generator too, by us),
+project modules are, and has added its warning filters and finders before theirs; and objects that are older than it are frozen
+(`gc.freeze`). A fork also: what was given to `os.register_at_fork` in time has run (so `random` is seeded anew; numpy's global generator too, by us),
 strings have the hashes that they have in the spare's other forks, and its parent is the spare.
 """
 
@@ -94,7 +94,7 @@ class Gate:
         """True when the program goes on in this process."""
         order = words[0] if words else ""
         if order == "go" and not self.forks.alive:
-            self.thaw()
+            self.forks.forget()
             self.take(words[1:], descriptors)
             return True
         if order == "fork" and len(descriptors) >= 2:
@@ -140,7 +140,7 @@ class Gate:
         if self.judge():
             if self.forkable_now:  # The next save must not wait for these two. Nobody else runs here who might trip.
                 self.wires.lift()
-                self.freeze()
+            self.freeze()
             self.channel.say(
                 "warmed",
                 modules=len(sys.modules) - known,
@@ -220,20 +220,14 @@ class Gate:
         return not self.forks.alive and bool(self.forkable["has_children"]())
 
     def freeze(self) -> None:
-        """So that the collector does not write to pages that all forks share."""
+        """So that the collector neither writes to pages that all forks share nor looks through all of pandas at each `gc.collect()`: Celery
+        has three while its pool starts."""
         if not self.frozen:
             import gc
 
             self.frozen = True
             gc.collect()
             gc.freeze()
-
-    def thaw(self) -> None:
-        self.forks.forget()
-        if self.frozen:
-            import gc
-
-            gc.unfreeze()
 
     def leave_if_over(self) -> None:
         if self.quitting and not self.forks.alive:
