@@ -12,16 +12,16 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat told control ports resp
             one question per file; what two of them share
-  host/     posix guard guardian windows job console interrupt chain files ports orphans mounts usage
+  host/     posix terminal guard guardian windows job console interrupt chain files ports orphans mounts usage wsl
             what differs between systems
-  control/  messages client server desk picture names rows instant logbook
+  control/  messages client server desk picture names rows instant logbook stops
             the socket through which another terminal drives a running stack
   runtime/  supervisor run launcher child output logs prober channel loopback standby voice preflight broker ask inputs provision servers
-            container
+            container wsl
             watcher watched contents saves syntax users clash frames
             asyncio and I/O live here only
   inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers reloaders
-            templates
+            templates debug
             what runs inside the user's Python processes: standard library only
   redisd/   protocol numbers patterns ranking keyspace expiry blocking cursors client logins settings table server
             strings lists hashes sets ranges unions keys arguments pubsub transactions connections administration lua snapshot wire
@@ -30,7 +30,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
   demo/     layout proof customer
             the demo shop
   cli/      group plain session up check absent apps outlook doctor demo look options provide later
-            driven live ps change down why logs colour background run completion names report
+            driven live ps change down why logs colour background run attach completion names report
             what a person types
 """
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "why": "Say how a process came to be as it is.",
     "ps": "Show every process of the running stack, and why it is as it is.",
     "logs": "Show what the processes have said, and what they say next.",
+    "attach": "Talk to the debugger of a process that is at a breakpoint().",
     "run": "Run a command in the environment of the stack.",
     "check": "Read the Procfile, .env and settings, and say what they mean. Starts no server.",
     "doctor": "Find, and end, what a killed `devstack up` left behind.",

@@ -44,7 +44,7 @@ async def driven(
         from devstack.control.desk import Desk
         from devstack.control.server import Server
 
-        desk = Desk({"directory": str(project.directory), "version": __version__}, there, leave, listen)
+        desk = Desk({"directory": str(project.directory), "version": __version__}, there, leave, listen, say)
         tcp = os.environ.get("DEVSTACK_CONTROL") == "tcp"
         server = Server(project.runtime_dir, desk.answer, here.ours, tcp=tcp)
         try:

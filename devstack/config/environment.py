@@ -1,7 +1,7 @@
 """The environment of one process: layers, the later ones winning, and for each variable where its value comes from.
 
 Rule 1: what a person set (in the environment, in .env, in the settings) wins over what devstack thinks.
-Rule 2: PORT, PS and the two DEVSTACK_ variables belong to the instance and are always set; PORT from .env or the environment is the base
+Rule 2: PORT, PS and the DEVSTACK_ variables belong to the instance and are always set; PORT from .env or the environment is the base
 that they are counted from.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from devstack.config.env import EnvFile
 from devstack.core.record import Record
 
+BREAKPOINT = "devstack.inside.debug.stop"
+"""What `breakpoint()` calls."""
 PORT_STEP, PORT_SPAN = 100, 50_000
 """From one line's PORT to the next one's, and how far all of them may reach: a thousand lines get 50 each."""
 
@@ -33,6 +35,7 @@ class Environment(Record):
     overrides: bool
     system: str
     colour: bool
+    runtime_dir: str
     injected: MutableMapping[str, str]
 
     def theirs(self) -> list[Layer]:
@@ -53,13 +56,14 @@ class Environment(Record):
         self, process: str, port: int, kind: Mapping[str, str], kind_name: str, own: Layer, run: str
     ) -> tuple[dict[str, str], dict[str, str]]:
         """The variables of one instance and their sources; its venv is not in it yet."""
-        ours = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+        ours = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONBREAKPOINT": BREAKPOINT}
         if self.colour and self.find("NO_COLOR") is None and "NO_COLOR" not in own.values:
             ours["FORCE_COLOR"] = "1"
         if self.system == "darwin":
             # Celery's prefork pool forks after Objective-C has started; it must be said before exec.
             ours["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
         numbered = {"PORT": str(port), "PS": process, "DEVSTACK_PROCESS": process, "DEVSTACK_RUN": run}
+        numbered["DEVSTACK_RUNTIME_DIR"] = self.runtime_dir
         layers = [
             Layer(ours, "default"),
             Layer(kind, kind_name),

@@ -221,6 +221,12 @@ def _recognise(argv: list[str], context: Context, line: Line) -> Kind:
 
 def launch(line: Line, ground: Ground, n: int) -> Launch:
     """How instance `n` is started."""
+    made = _launch(line, ground, n)
+    own = ground.settings.process(line.name)
+    return replace(made, tty=True) if own.tty and ground.options.system != "win32" else made
+
+
+def _launch(line: Line, ground: Ground, n: int) -> Launch:
     reading = understand(line, ground, n)
     own, last = ground.settings.process(line.name), reading.simples[-1]
     env = {**reading.env, **last.env}
@@ -228,7 +234,10 @@ def launch(line: Line, ground: Ground, n: int) -> Launch:
         words, channel = [*reading.unwrapped.prefix, *reading.unwrapped.argv], False
     else:
         program = reading.kind.arguments(list(reading.unwrapped.argv), reading.context)
-        booted = _boot(reading, program, env) if reading.kind.channel else None
+        watched = bool(own.watch) or bool(reading.unwrapped.reloader)
+        # Some other program in Python: a spare for it is worth something only where a save restarts it.
+        wanted = reading.kind.channel or (reading.kind.name == kinds.OTHER.name and watched and not own.as_written)
+        booted = _boot(reading, program, env) if wanted else None
         words, channel = [*reading.unwrapped.prefix, *(booted or program)], booted is not None
     question, url = probe(own, reading), reading.kind.url
     if _alone(reading):

@@ -92,10 +92,12 @@ def load(options: Options) -> Project:
     files, files_source = places.env_files(options, chosen, directory)
     overrides = options.env_overrides or chosen.env_overrides
     variables = env.read(files, options.environ, overrides)
-    environment = Environment(options.environ, variables, overrides, options.system, options.colour, injected={})
+    state_dir, runtime_dir = map(Path, dirs.state(str(directory), options.environ))
+    environment = Environment(
+        options.environ, variables, overrides, options.system, options.colour, str(runtime_dir), injected={}
+    )
     port, port_source, port_notes = _port(options, chosen, environment)
     name, key = dirs.identity(str(directory))
-    state_dir, runtime_dir = map(Path, dirs.state(str(directory), options.environ))
     step = min(PORT_STEP, PORT_SPAN // max(len(entries), 1))
     ground = Ground(directory, state_dir, environment, chosen, port, options, step)
     venv = ground.venv()

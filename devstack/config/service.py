@@ -82,7 +82,10 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         watch_files=watch_files,
         reload=reload,
         drain=own.drain if own.drain is not None or kind.role == "worker" else own.grace or kind.grace,
-        standby=bool(watch) and reload != "own" and (settings.standby if own.standby is None else own.standby),
+        standby=bool(watch)
+        and reload != "own"
+        and not own.tty
+        and (settings.standby if own.standby is None else own.standby),
         where=line.where,
         launch=lambda n: launch(line, ground, n),
     )
@@ -91,6 +94,7 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
     values = (
         ("command", line.command, line.command_where),
         ("kind", kind.name, source("as_written", "the command")),
+        ("tty", own.tty, source("tty", "default")),
         ("oneshot", oneshot, source("oneshot", "its name" if line.name in ONE_SHOTS else kind.name)),
         ("probe", made.probe, source("probe", kind.name)),
         ("ready_within", ready_within, ready_source),
@@ -106,6 +110,9 @@ def service(line: Line, ground: Ground, instances: int) -> Made:
         ),
     )
     notes = [f"{line.name}: {each}" for each in kind.notes]
+    if own.tty and reading.context.system == "win32":
+        where = settings.sources["processes", line.name, "tty"]
+        notes.append(f"{line.name}: tty has no effect on Windows, where devstack gives no terminals ({where})")
     if reading.unwrapped.reloader:
         notes.append(f"{line.name}: devstack restarts it when files change; {reading.unwrapped.reloader} is left out")
     return Made(made, kind, [Explained(line.name, *each) for each in values], notes)

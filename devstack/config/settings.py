@@ -74,6 +74,11 @@ class ProcessSettings(Keys):
     as_written: bool = _key(
         shapes.FLAG, False, "Run the command unchanged, as a program that devstack knows nothing about."
     )
+    tty: bool = _key(
+        shapes.FLAG,
+        False,
+        "Give it a terminal of its own, for `devstack attach` (not on Windows); a reload starts it cold.",
+    )
     needs: tuple[str, ...] | None = _key(
         shapes.NAMES, None, "What must be ready before it starts; replaces what its kind needs.", "by kind"
     )

@@ -45,7 +45,7 @@ def ask(directory: str, do: str, within: float | None = ANSWERS_WITHIN, **more: 
         line.settimeout(within)
         with contextlib.suppress(OSError):  # it has refused us already, and says why
             line.sendall(encode({"do": do, **extra, **more}))
-        yield from _answers(line)
+        yield from answers(line)
 
 
 def begin(directory: str, do: str) -> socket.socket:
@@ -54,7 +54,7 @@ def begin(directory: str, do: str) -> socket.socket:
     try:
         line.settimeout(ANSWERS_WITHIN)
         line.sendall(encode({"do": do, **extra}))
-        next(_answers(line))
+        next(answers(line))
         return line
     except BaseException:
         line.close()
@@ -84,7 +84,7 @@ def connect(directory: str) -> tuple[socket.socket, dict[str, object]]:
     raise NotRunning(directory)
 
 
-def _answers(line: socket.socket) -> Iterator[dict[str, object]]:
+def answers(line: socket.socket) -> Iterator[dict[str, object]]:
     with line.makefile("rb") as answers:
         while True:
             try:

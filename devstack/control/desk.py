@@ -11,9 +11,11 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from devstack.config.environment import BREAKPOINT
 from devstack.control.names import chosen
 from devstack.control.picture import Picture, Supervised, history
 from devstack.control.server import Connection
+from devstack.control.stops import Stops, sit_at
 from devstack.core import events as e
 from devstack.core.machine import closed_gates
 from devstack.core.model import Phase, Process, Service, Stack
@@ -24,7 +26,10 @@ from devstack.errors import FAILED, USAGE, DevstackError, did_you_mean
 MOST_INSTANCES = 50
 POKE = 0.05
 """Seconds between two words that there is more to read."""
-OF_PROCESS = ("FORCE_COLOR", "PS", "DEVSTACK_PROCESS", "DEVSTACK_RUN", "DEVSTACK_CHANNEL", "PYTHONUNBUFFERED")
+OF_PROCESS = (
+    *("FORCE_COLOR", "PS", "PYTHONUNBUFFERED"),
+    *("DEVSTACK_PROCESS", "DEVSTACK_RUN", "DEVSTACK_CHANNEL", "DEVSTACK_RUNTIME_DIR"),
+)
 """What belongs to a process of the stack, not to a command beside it."""
 
 
@@ -42,6 +47,7 @@ class Desk:
         supervised: Callable[[], Supervised | None],
         leave: Callable[[bool], None],
         listen: Callable[[Callable[[], None] | None], None],
+        say: Callable[[str], None],
     ) -> None:
         self._supervised = supervised
         self._about = about
@@ -50,6 +56,7 @@ class Desk:
         self._since = time.time()
         self._followers: set[asyncio.Event] = set()
         self._picture = Picture()
+        self._stops = Stops(about["directory"], say)
 
     async def answer(self, request: dict[str, object], to: Connection) -> int:
         answers: dict[str, Callable[[dict[str, object], Connection], Awaitable[int]]] = {
@@ -66,6 +73,8 @@ class Desk:
             "follow": self._follow,
             "environment": self._environment,
             "names": self._names,
+            "breakpoint": self._breakpoint,
+            "attach": self._attach,
         }
         do = str(request["do"])
         if do not in answers:
@@ -86,11 +95,11 @@ class Desk:
         return 0
 
     async def _ps(self, request: dict[str, object], to: Connection) -> int:
-        to.send({"rows": await self._picture.rows(self._there())})
+        to.send({"rows": await self._rows()})
         return 0
 
     async def _why(self, request: dict[str, object], to: Connection) -> int:
-        there, rows = self._there(), {row["name"]: row for row in await self._picture.rows(self._there())}
+        there, rows = self._there(), {row["name"]: row for row in await self._rows()}
         for process in self._chosen(request):
             to.send({"row": rows[process.name], **history(there, process)})
         return 0
@@ -100,9 +109,26 @@ class Desk:
         with _Changes(self._there()) as changes:
             while True:
                 if to.reads:
-                    to.send({"rows": await self._picture.rows(self._there())})
+                    to.send({"rows": await self._rows()})
                 await asyncio.sleep(0.2)
                 await changes.wait(2.0)
+
+    async def _rows(self) -> list[dict[str, object]]:
+        rows = await self._picture.rows(self._there())
+        self._stops.mark(rows)
+        return rows
+
+    # ---- breakpoints
+
+    async def _breakpoint(self, request: dict[str, object], to: Connection) -> int:
+        return await self._stops.stopped(request, to, self._there())
+
+    async def _attach(self, request: dict[str, object], to: Connection) -> int:
+        names = [p.name for p in self._chosen(request)]
+        terminals = {name: terminal for name in names if (terminal := self._there().terminal(name))}
+        if terminals and not self._stops.waits(names):
+            return await sit_at(*next(iter(terminals.items())), to)
+        return await self._stops.attach(names, to)
 
     # ---- what shall be
 
@@ -278,7 +304,10 @@ def beside(services: Iterable[Service]) -> tuple[dict[str, str], str]:
     """What a command beside the stack runs in: as its web server, or else its first process."""
     first = sorted(services, key=lambda each: (each.auxiliary, each.role != "web"))[0]
     launch = first.launch(1)
-    return {name: value for name, value in launch.env.items() if name not in OF_PROCESS}, launch.cwd
+    env = {name: value for name, value in launch.env.items() if name not in OF_PROCESS}
+    if env.get("PYTHONBREAKPOINT") == BREAKPOINT:
+        del env["PYTHONBREAKPOINT"]  # it has a terminal
+    return env, launch.cwd
 
 
 class _Changes:

@@ -18,7 +18,7 @@ from devstack.core.machine import closed_gates
 from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import exit_sentence
 from devstack.core.secrets import cover as cover_of
-from devstack.host import usage
+from devstack.host import Terminal, usage
 
 LAST_LINES = 12
 AT_ONCE = 0.5
@@ -37,6 +37,7 @@ class Supervised(Protocol):
     def scale(self, service: str, count: int) -> None: ...
     def alive(self, name: str) -> list[Subject]: ...
     def subject(self, name: str) -> Subject | None: ...
+    def terminal(self, name: str) -> Terminal | None: ...
 
 
 class Picture:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from devstack.control import client
-from devstack.control.messages import ADDRESS, FULL_PATH, LONGEST, SOCKET, Malformed, encode, request
+from devstack.control.messages import ADDRESS, FULL_PATH, LONGEST, SOCKET, Malformed, encode, parsed, request
 from devstack.core.secrets import mask
 from devstack.errors import FAILED, USAGE, DevstackError
 from devstack.host import files
@@ -117,6 +117,8 @@ class Connection(asyncio.Protocol):
         self._refused = False
         self.stays = False
         """The connection is closed by the end of the process alone, which is what the client waits for."""
+        self.hears: Callable[[dict[str, object]], None] | None = None
+        """Called with what the client says after its request, an object on each line; without it nobody listens to that."""
 
     # ---- for those who answer
 
@@ -149,14 +151,17 @@ class Connection(asyncio.Protocol):
             self._refuse("this stack is somebody else's", "only the user who started it may drive it")
 
     def data_received(self, data: bytes) -> None:
-        if self._refused or self._task:
+        if self._refused or (self._task and not self.hears):
             return  # it has had its say
-        self._line += data
-        line, newline, _ = self._line.partition(b"\n")
-        if len(line) > LONGEST:
+        *lines, self._line = (self._line + data).split(b"\n")
+        if any(len(line) > LONGEST for line in (*lines, self._line)):
             self._refuse("the request is too long", f"a line has {LONGEST // 1024} KiB at most")
-        elif newline:
-            self._begin(line)
+            return
+        for line in lines:
+            if not self._task:
+                self._begin(line)
+            elif self.hears and not self._refused:
+                self._hear(line, self.hears)
 
     def eof_received(self) -> bool:
         return False  # a client that goes without reading wants nothing
@@ -179,6 +184,12 @@ class Connection(asyncio.Protocol):
     def _may_ask(self, line: socket.socket) -> bool:
         return line.family == socket.AF_INET or self._server.ours(line)  # there the token says who it is
 
+    def _hear(self, line: bytes, hears: Callable[[dict[str, object]], None]) -> None:
+        try:
+            hears(parsed(line))
+        except Malformed as error:
+            self._refuse("this is not a message", str(error))
+
     def _begin(self, line: bytes) -> None:
         try:
             message = request(line)
@@ -194,7 +205,6 @@ class Connection(asyncio.Protocol):
             return
         if self._deadline:
             self._deadline.cancel()
-        self._line = b""
         self._task = asyncio.get_running_loop().create_task(self._answer(message))
 
     async def _answer(self, message: dict[str, object]) -> None:

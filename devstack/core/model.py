@@ -71,6 +71,8 @@ class Launch(Record):
     """Given to it, and then closed; None is /dev/null."""
     open_stdin: bool = False
     """Its standard input stays open and silent: esbuild and tailwindcss stop watching when it ends."""
+    tty: bool = False
+    """It gets a terminal of its own, in place of pipes."""
     channel: bool = False
     port: int | None = None
     probe: ProbeSpec | None = None

@@ -27,6 +27,21 @@ class Tree:
     over: bool = False
 
 
+class Terminal(Protocol):
+    """A terminal that a process is given: see `host/terminal.py`."""
+
+    read: int
+    listeners: list[Callable[[bytes], None]]
+
+    @property
+    def streams(self) -> dict[str, Any]: ...
+    def spawned(self) -> None: ...
+    def heard(self, data: bytes) -> bytes: ...
+    def write(self, data: bytes) -> None: ...
+    def resize(self, rows: int, columns: int) -> None: ...
+    def close(self) -> None: ...
+
+
 class Host(Protocol):
     """The contract; a module per system fulfils it."""
 
@@ -41,6 +56,9 @@ class Host(Protocol):
 
     def spawn_options(self) -> dict[str, Any]:
         """Keyword arguments for `loop.subprocess_exec`."""
+
+    def terminal(self) -> Terminal:
+        """A terminal for a process. Only where `launch.tty` can be."""
 
     def adopt(self, pid: int) -> Tree:
         """Take charge of a process just created with `spawn_options`."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from devstack.errors import DevstackError
-from devstack.host import Tree
+from devstack.host import Terminal, Tree
 from devstack.host.guard import Guard
 
 assert sys.platform != "win32"
@@ -63,6 +63,12 @@ def _resolved(words: Sequence[str], env: Mapping[str, str], cwd: str) -> list[st
 
 def spawn_options() -> dict[str, Any]:
     return {"start_new_session": True}
+
+
+def terminal() -> Terminal:
+    from devstack.host import terminal
+
+    return terminal.Terminal()
 
 
 def adopt(pid: int) -> Tree:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from devstack.host import Tree, console, job
+from devstack.host import Terminal, Tree, console, job
 from devstack.host.guard import Guard
 
 assert sys.platform == "win32"
@@ -87,6 +87,10 @@ def _shell(env: Mapping[str, str], cwd: str) -> str | None:
 
 def spawn_options() -> dict[str, Any]:
     return {"creationflags": subprocess.CREATE_NO_WINDOW | SUSPENDED}
+
+
+def terminal() -> Terminal:
+    raise OSError(errno.ENOTSUP, "devstack gives no terminals on Windows")
 
 
 def adopt(pid: int) -> Tree:

@@ -6,7 +6,8 @@ Rule 1: nothing in here may raise into the program, block it, or outlive the sup
 Rule 2: the program sees what it would see without us. The exceptions, kept short by a test (`test_inside_boot.py`):
   one open descriptor more, close-on-exec, when a channel is given; `_socket` is loaded when more than hello is said on it: with
   DEVSTACK_ROOTS that is before the first project file is read (at once when it is a TCP one; `encodings.ascii` too, with -X dev);
-  one finder more on `sys.meta_path`; two frames more below the first one of the program;
+  one finder more on `sys.meta_path`, which also finds `devstack` for a `breakpoint()` where it is not installed;
+  two frames more below the first one of the program;
   what our hooks wrap once the program has imported it: `bind` and `listen` of sockets, the selector of `socketserver` (`listen.py`);
   the command line that the operating system shows (`sys.argv` and `sys.orig_argv` are the program's own).
 Rule 3: import next to nothing. `socket`, `threading` and the like belong to the program, which may want to patch them first (gevent).

@@ -23,8 +23,8 @@ Rule 3: with a library in it that patches others (gevent, ddtrace …) it is not
 
 What a program out of a spare can see beyond boot's list: `_socket`, `gc` and `atexit` are loaded; what was warmed is in sys.modules before
 project modules are, and has added its warning filters and finders before theirs; and objects that are older than it are frozen
-(`gc.freeze`). A fork also: what was given to `os.register_at_fork` in time has run (so `random` is seeded anew; numpy's global generator too, by us),
-strings have the hashes that they have in the spare's other forks, and its parent is the spare.
+(`gc.freeze`). A fork also: what was given to `os.register_at_fork` in time has run (so `random` is seeded anew; numpy's global generator
+too, by us), strings have the hashes that they have in the spare's other forks, and its parent is the spare.
 """
 
 import _thread

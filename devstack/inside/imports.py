@@ -47,6 +47,18 @@ ONCE_ASKED = {"gevent": ("gevent.monkey", "saved"), "eventlet": ("eventlet.patch
 FOREIGN = ("node_modules", "site-packages", "dist-packages")
 
 
+OWN = "devstack"
+
+
+def own_package() -> "Any":
+    """Ours, for `breakpoint()` (`debug.py`), where the project's environment has no devstack."""
+    place = os.path.dirname(os.path.dirname(__file__))
+    bootstrap = sys.modules["_frozen_importlib_external"]
+    return bootstrap.spec_from_file_location(
+        OWN, os.path.join(place, "__init__.py"), submodule_search_locations=[place]
+    )
+
+
 class Finder:
     """`hooks` maps a module to what is called with it once it has run. `gate` is where a spare waits."""
 
@@ -62,7 +74,7 @@ class Finder:
         """Those of sys.path: the directory, and whether it is the project's."""
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        if not self.roots and name not in self.hooks and self.gate is None:
+        if not self.roots and name not in self.hooks and self.gate is None and name != OWN:
             return None
         try:
             if self.gate and self.gate.comes_before(name):
@@ -72,7 +84,7 @@ class Finder:
                 if self.patching(name):
                     warming.refuse(f"it imports {name}, which has to be loaded in its own order")
                 warming.asked(name)
-            spec = self.find(name, path, target)
+            spec = self.find(name, path, target) or (own_package() if name == OWN else None)
             place = self.project_place(spec)
             if place and self.gate:
                 self.reach(place)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from devstack.core.health import Subject
-from devstack.host import Host, Tree
+from devstack.host import Host, Terminal, Tree
 from devstack.host.guard import Guard
 from devstack.probes.log import PRINTED, Search
 from devstack.runtime.channel import Channel
@@ -71,6 +71,7 @@ class Child(asyncio.SubprocessProtocol):
         self._pipe: asyncio.ReadTransport | None = None
         self._channel: Channel | Loopback | None = None
         self._code: int | None = None
+        self.terminal: Terminal | None = None
         self._hello = asyncio.Event()
         self.listeners: list[int] = []
         """Copies of the sockets at which it listens."""
@@ -100,26 +101,29 @@ class Child(asyncio.SubprocessProtocol):
             env["DEVSTACK_CHANNEL"] = self._channel.address
         options = self._host.spawn_options()
         options["pass_fds"] = (*descriptors, *([theirs.fileno()] if theirs else []))
+        if launch.tty:
+            self.terminal = self._host.terminal()
+            options |= self.terminal.streams
+        else:
+            fed = launch.stdin is not None or launch.open_stdin
+            options["stdin"] = asyncio.subprocess.PIPE if fed else asyncio.subprocess.DEVNULL
+            options |= {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
         try:
-            transport, _ = await loop.subprocess_exec(
-                lambda: self,
-                *words,
-                stdin=asyncio.subprocess.PIPE
-                if launch.stdin is not None or launch.open_stdin
-                else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=env,
-                cwd=launch.cwd,
-                **options,
-            )
+            transport, _ = await loop.subprocess_exec(lambda: self, *words, env=env, cwd=launch.cwd, **options)
+            if self.terminal:
+                reading = os.fdopen(self.terminal.read, "rb", 0)
+                self._pipe, _ = await loop.connect_read_pipe(lambda: OtherOutput(self), reading)
         except BaseException:
+            if self.terminal:
+                self.terminal.close()
             if ours:
                 ours.close()
             if self._channel:
                 self._channel.close()
             raise
         finally:
+            if self.terminal:
+                self.terminal.spawned()
             if theirs:
                 theirs.close()
         if ours:
@@ -137,7 +141,7 @@ class Child(asyncio.SubprocessProtocol):
             theirs.close()
             os.close(writing)
         self._channel = Channel(self._host, ours, self._hear)
-        output = ForkedOutput(self)
+        output = OtherOutput(self)
         self._pipe, _ = await loop.connect_read_pipe(lambda: output, os.fdopen(reading, "rb", 0))
         try:
             async with asyncio.timeout(FORKED_WITHIN):
@@ -188,9 +192,10 @@ class Child(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._process = transport
-        pipe = transport.get_pipe_transport(1)
-        assert isinstance(pipe, asyncio.ReadTransport)
-        self._pipe = pipe
+        if not self.terminal:
+            pipe = transport.get_pipe_transport(1)
+            assert isinstance(pipe, asyncio.ReadTransport)
+            self._pipe = pipe
         self._adopt(transport.get_pid())
         if self.subject.launch.stdin is not None:
             stdin = transport.get_pipe_transport(0)
@@ -205,6 +210,8 @@ class Child(asyncio.SubprocessProtocol):
             self._guard.started(pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self.terminal:
+            data = self.terminal.heard(data)
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
         if self._search and (text := self._search.feed(data)):
             self._search = None
@@ -311,6 +318,8 @@ class Child(asyncio.SubprocessProtocol):
         for transport in (self._process, self._pipe, self._channel):
             if transport:
                 transport.close()
+        if self.terminal:
+            self.terminal.close()
         while self.listeners:
             os.close(self.listeners.pop())
 
@@ -328,8 +337,8 @@ class Child(asyncio.SubprocessProtocol):
                 self.kill()
 
 
-class ForkedOutput(asyncio.Protocol):
-    """What a fork writes goes the way of what a child of our own writes."""
+class OtherOutput(asyncio.Protocol):
+    """What a fork writes, or a process with a terminal, goes the way of what others write."""
 
     def __init__(self, child: Child) -> None:
         self.child: Child | None = child

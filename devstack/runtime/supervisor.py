@@ -23,7 +23,7 @@ from devstack.core.model import Phase, Process, Stack
 from devstack.core.names import seconds
 from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
-from devstack.host import Host
+from devstack.host import Host, Terminal
 from devstack.host.guard import Guard
 from devstack.runtime import clash, preflight, voice
 from devstack.runtime.frames import Frames
@@ -155,6 +155,11 @@ class Supervisor:
         """What is known of the newest run of a process."""
         run = self._runs.get((name, self.stack.processes[name].run))
         return run.subject if run else None
+
+    def terminal(self, name: str) -> Terminal | None:
+        """That of the newest run of a process, if it has one."""
+        run = self._runs.get((name, self.stack.processes[name].run))
+        return run.child.terminal if run and run.alive else None
 
     def _beside(self, process: Process) -> bool:
         """Whether new code can come up beside the old: a worker says so itself, a server has lent us its socket."""

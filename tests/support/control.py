@@ -22,12 +22,13 @@ SLEEPS = f"{PYTHON} -uc \"import time; print('up'); time.sleep(600)\""
 
 
 class Driven(Up):
-    """`with Driven(directory, {"web": command}) as stack: stack.do("restart", "web")`."""
+    """`with Driven(directory, {"web": command}) as stack: stack.do("restart", "web")`. Without lines the directory has a Procfile."""
 
-    def __init__(self, directory: Path, lines: dict[str, str], *arguments: str, **more: Any) -> None:
+    def __init__(self, directory: Path, lines: dict[str, str] | None, *arguments: str, **more: Any) -> None:
         self.directory = directory
         directory.mkdir(exist_ok=True)
-        (directory / "Procfile").write_text("".join(f"{name}: {command}\n" for name, command in lines.items()))
+        if lines is not None:
+            (directory / "Procfile").write_text("".join(f"{name}: {command}\n" for name, command in lines.items()))
         super().__init__(directory, *(arguments or ("up",)), **more)
 
     @property

@@ -64,6 +64,7 @@ port = 8001
 reload = "overlap"
 drain = 20
 standby = true
+tty = true
 """
     )
     assert (found.procfile, found.env_files, found.port) == ("Procfile.local", (".env", ".env.local"), 3000)
@@ -71,6 +72,7 @@ standby = true
     assert (found.redis.url, found.redis.start, found.redis.persist) == ("redis://localhost/1", False, True)
     assert found.redis.docker == "valkey/valkey:8"
     web = found.process("web")
+    assert web.tty
     assert (web.needs, web.ready_within, web.stop_signal) == (("db",), 0.5, "INT")
     assert (web.reload, web.drain, web.standby, found.standby) == ("overlap", 20.0, True, False)
     assert (found.log_size, found.log_count) == (2_000_000, 3)

@@ -1,0 +1,99 @@
+"""`devstack attach NAME`: this terminal for a process that is at a `breakpoint()`, or that has a terminal of its own (`tty = true`).
+
+Rule 1: leaving (Ctrl-D, Ctrl-C or the end of a script's input at a breakpoint, Ctrl-] at a terminal) changes nothing for the process.
+Rule 2: at a breakpoint a line is read when the debugger waits for one: a script (`echo c | devstack attach web`) does as a person would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from devstack.cli.live import Place, place_options
+from devstack.control import client
+from devstack.control.messages import encode
+from devstack.errors import DevstackError
+
+LEAVES = b"\x1d"
+"""Ctrl-], as in telnet."""
+Answers = Iterator[dict[str, object]]
+
+
+@click.command()
+@click.argument("name", required=False)
+@place_options
+def attach(name: str | None, procfile: str | None, directory: str | None) -> None:
+    """Talk to the debugger of a process that is at a breakpoint(), or sit at its terminal.
+
+    Without NAME it is the first one that waits. The debugger is pdb: h shows what it can do, c goes on; Ctrl-D leaves the process where
+    it is. A process has a terminal with tty = true in its settings; Ctrl-] leaves that.
+    """
+    place = Place(procfile, directory)
+    with place.explained():
+        line, extra = client.connect(place.runtime)
+        with line:
+            line.settimeout(client.ANSWERS_WITHIN)
+            line.sendall(encode({"do": "attach", "names": [name] if name else [], **extra}))
+            answers = client.answers(line)
+            attached = next(answers)
+            line.settimeout(None)
+            (_sit if attached.get("terminal") else _debug)(line, answers, str(attached["attached"]))
+
+
+def _debug(line: socket.socket, answers: Answers, process: str) -> None:
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):  # as on Windows, where the console has a history of its own
+            import readline  # noqa: F401
+    try:
+        for answer in answers:
+            text = str(answer.get("out", ""))
+            if not answer.get("asks"):
+                click.echo(text, nl=False)
+                continue
+            before, newline, prompt = text.rpartition("\n")
+            click.echo(before + newline, nl=False)
+            said = input(prompt) + "\n"
+            with contextlib.suppress(OSError):  # it has ended meanwhile, as the next answer tells
+                line.sendall(encode({"in": said}))
+    except (EOFError, KeyboardInterrupt):
+        click.echo(f"\n{process} stays where it is: devstack attach {process}", err=True)
+    else:
+        click.echo(f"{process} goes on", err=True)
+
+
+def _sit(line: socket.socket, answers: Answers, process: str) -> None:
+    own: Any = importlib.import_module("devstack.host.terminal")  # on a system without it nobody comes here
+    if not sys.stdin.isatty():
+        raise DevstackError(f"{process} has a terminal, and this is none", fix="type it in a terminal")
+    click.echo(f"the terminal of {process}: Ctrl-] leaves it", err=True)
+    done, told = os.pipe()
+
+    def show() -> None:
+        with contextlib.suppress(client.Lost, client.Refused, OSError):
+            for answer in answers:
+                os.write(1, str(answer.get("out", "")).encode("latin-1"))
+        os.write(told, b"\n")
+
+    def say(**message: object) -> None:
+        with contextlib.suppress(OSError):
+            line.sendall(encode(message))
+
+    with own.raw(lambda rows, columns: say(size=[rows, columns])):
+        threading.Thread(target=show, daemon=True).start()
+        over = False
+        for keys in own.typed(done):
+            before, leaves, _ = keys.partition(LEAVES)
+            say(**{"in": before.decode("latin-1")})
+            if leaves:
+                break
+        else:
+            over = True
+    click.echo(f"\n{process} has ended" if over else f"\nleft {process}, which goes on", err=True)
