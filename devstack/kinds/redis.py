@@ -1,6 +1,6 @@
 """Redis and what is compatible with it: how a server is recognised in a Procfile, and how one of ours is configured.
 
-Rule 1: a configuration goes in through stdin, so that no password stands in an argv.
+Rule 1: a configuration goes in through stdin (in WSL through a file of its owner), so that no password stands in an argv.
 Rule 2: a server of ours listens on loopback (or on a socket) alone and writes nothing outside its directory.
 Rule 3: a line that does not say where its data goes writes no dump.rdb into the project.
 """
@@ -161,7 +161,7 @@ def version(text: str) -> Version | None:
 
 
 def configuration(url: RedisUrl, directory: PurePath, *, persist: bool, container: bool = False) -> bytes:
-    """What a server of ours reads from stdin, for clients that come by `url`.
+    """What a server of ours reads first, for clients that come by `url`.
 
     In a container it listens at the usual port of all addresses there: which of this machine leads to it is for who publishes it.
     """

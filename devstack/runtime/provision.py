@@ -187,7 +187,7 @@ async def _ours(
         why = f"the directory {directory} is not there, or not writable"
         fix = f"mkdir -p {directory}, or choose another place for the socket"
         raise DevstackError(f"cannot start a Redis at {url.path}", why=why, fix=fix, where=needs.broker.source)
-    server, passed = await servers.find(needs.env)
+    server, passed = await servers.find(needs.env, needs.system)
     if server is None:
         raise servers.none_here(url.place, passed, needs.system)
     made.notes += [f"{each}: passed over" for each in passed]

