@@ -86,6 +86,7 @@ class Stops:
 
         to.hears = heard
         self._all.append(stop)
+        there.hold(name)
         there.changed.append(changed)
         to.send({"heard": True})
         self._announce(stop)
@@ -98,6 +99,8 @@ class Stops:
             stop.over.set()
             if stop.here:
                 self._say(f"{name} goes on")
+            if not self.waits([name]):
+                there.let_go(name)
         return 0
 
     async def attach(self, names: Sequence[str], to: Connection) -> int:

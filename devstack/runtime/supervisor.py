@@ -78,6 +78,8 @@ class Supervisor:
         self._launcher = Launcher(host, output, self._standby, self._task, guard)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._debugged: dict[str, str] = {}
+        """Processes that no save may take away now, each with the file that was saved meanwhile."""
         self._timers: set[asyncio.TimerHandle] = set()
         self._frames = Frames()
         self._started = time.monotonic()
@@ -134,12 +136,25 @@ class Supervisor:
     def saved(self, event: e.ReloadAsked) -> None:
         """Code was saved: what cannot live beside its successor is restarted."""
         self._frames.forget()
-        able = [name for name in event.names if self._beside(self.stack.processes[name])]
-        others = tuple(name for name in event.names if name not in able)
+        for name in set(event.names).intersection(self._debugged):
+            if not self._debugged[name]:
+                self._output.say(f"{name} is reloaded once it goes on ({event.saved})")
+            self._debugged[name] = event.saved
+        names = [name for name in event.names if name not in self._debugged]
+        able = [name for name in names if self._beside(self.stack.processes[name])]
+        others = tuple(name for name in names if name not in able)
         if others:
             self.tell(e.RestartAsked(others, f"{event.saved} changed"))
         if able:
             self.tell(e.ReloadAsked(tuple(able), event.saved))
+
+    def hold(self, name: str) -> None:
+        """Somebody talks to its debugger: no save takes it away until `let_go`."""
+        self._debugged.setdefault(name, "")
+
+    def let_go(self, name: str) -> None:
+        if (saved := self._debugged.pop(name, "")) and not self.stack.leaving:
+            self.saved(e.ReloadAsked((name,), saved))
 
     def scale(self, service: str, count: int) -> None:
         known = len(self.stack.of_service(service))

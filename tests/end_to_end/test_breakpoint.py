@@ -89,6 +89,16 @@ def test_ctrl_c_lets_go_of_what_is_stopped_and_it_finishes(stack: Driven) -> Non
     assert stack.left() == []
 
 
+def test_a_save_waits_until_it_goes_on(tmp_path: Path) -> None:
+    with project(tmp_path / "project", settings="[processes.job]\nwatch = true\n") as stack:
+        stack.until("job.1 stopped at")
+        file = stack.directory / "job.py"
+        file.write_text(JOB.replace("    breakpoint()\n", "").replace('"worked"', '"worked anew"'))
+        stack.until(r"job\.1 is reloaded once it goes on \(job\.py\)")
+        assert "2\n" in stack.do("attach", stdin="p doubled\nc\n").stdout
+        stack.until("worked anew 6")
+
+
 def test_who_is_at_no_breakpoint_is_not_attached_to(tmp_path: Path) -> None:
     with project(tmp_path / "project") as stack:
         stack.until("job.1 stopped at")
