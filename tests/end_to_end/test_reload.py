@@ -20,7 +20,7 @@ from tests.support import reload_scene
 from tests.support.reload_load import Visitors
 from tests.support.reload_scene import RELOADED, Scene
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Windows host is not written yet")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests of Windows have their own folder")
 
 long = pytest.mark.soak
 
