@@ -561,6 +561,19 @@ def test_watching_follows_option_process_settings_kind(make: Make, tmp_path: Pat
     assert refused(make, {"devstack.toml": 'watch = ["nowhere/*.html"]\n'}).where == "devstack.toml:1"
 
 
+def test_a_python_program_that_we_do_not_know_is_spoken_with_where_a_save_restarts_it(make: Make) -> None:
+    def channel(line: str, settings: str) -> bool:
+        files = {"Procfile": f"job: {line}\n", "devstack.toml": f"[processes.job]\n{settings}\n"}
+        return make(files).services[0].launch(1).channel
+
+    assert not channel("python job.py", "")
+    assert channel("python job.py", "watch = true")
+    assert channel("watchmedo auto-restart -- python job.py", "")
+    assert not channel("python job.py", "watch = true\nas_written = true")
+    assert not channel("python -c pass", "watch = true")
+    assert not channel("ruby job.rb", "watch = true")
+
+
 def test_files_and_patterns_of_files_can_be_watched_besides_the_python_files(make: Make, tmp_path: Path) -> None:
     root = str(tmp_path / "shop")
     files = {"Procfile": "worker: celery -A shop worker\n", "src/a.py": "", "src/[1].txt": "", "prices.yaml": ""}
