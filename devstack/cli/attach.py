@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from devstack.cli.live import Place, place_options
+from devstack.cli.names import offered
 from devstack.control import client
 from devstack.control.messages import encode
 from devstack.errors import DevstackError
@@ -28,7 +29,7 @@ Answers = Iterator[dict[str, object]]
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offered)
 @place_options
 def attach(name: str | None, procfile: str | None, directory: str | None) -> None:
     """Talk to the debugger of a process that is at a breakpoint(), or sit at its terminal.

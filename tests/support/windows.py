@@ -31,11 +31,11 @@ class Up:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         state = directory.parent / f"state-{self.mark[:6]}"
         programs = os.pathsep.join([*pythons(), os.environ.get("PATH", "")])
-        env = {**clean, "PATH": programs, "DEVSTACK_STATE_DIR": str(state), MARK: self.mark, **(env or {})}
+        self.env = {**clean, "PATH": programs, "DEVSTACK_STATE_DIR": str(state), MARK: self.mark, **(env or {})}
         self.process = subprocess.Popen(
             [python or sys.executable, "-m", "devstack", *arguments],
             cwd=directory,
-            env=env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
