@@ -1,18 +1,26 @@
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
+BARE = str(Path(__file__).parent / "support" / "bare")
+"""On PYTHONPATH, it takes away what only Linux has."""
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """nohup and a shell's `&` have signals ignored, which children inherit, and devstack respects; the tests send them."""
     for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+    if config.getoption("--bare"):
+        os.environ["PYTHONPATH"] = BARE
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="also run the long random histories and kill schedules")
+    parser.addoption("--bare", action="store_true", help="run devstack without what only Linux has: see support/bare")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
