@@ -192,7 +192,11 @@ def _port(options: Options, chosen: Settings, environment: Environment) -> tuple
         return options.port, options.source("port"), []
     if (value := environment.files.values.get("PORT")) is not None:
         if not _is_port(value):
-            raise DevstackError(f'PORT is "{value}", not a number', where=environment.files.sources["PORT"])
+            raise DevstackError(
+                f'PORT is "{value}", which is no port',
+                fix="a number from 1 to 65535",
+                where=environment.files.sources["PORT"],
+            )
         return int(value), environment.files.sources["PORT"], []
     notes = []
     if value := environment.environ.get("PORT"):

@@ -84,11 +84,19 @@ def cause_of(code: int, tail: str, *, modules: Sequence[str] = (), directory: st
         if found:
             match = found[-1]
             what = match[0].strip().splitlines()[-1]
-            near = did_you_mean(match[1].split(".")[0], list(modules)) if known.is_module else ""
-            return Cause(_sentence(sentence, what, place), known.hopeless, near or known.fix.format(*match.groups()))
+            own = _own_module(match[1], modules) if known.is_module else ""
+            return Cause(_sentence(sentence, what, place), known.hopeless, own or known.fix.format(*match.groups()))
     # The last line of a message may be its least telling one; the one with the exception's name is not.
     says = next((line for line in reversed(lines[-12:]) if EXCEPTION.fullmatch(line)), lines[-1])
     return Cause(_sentence(sentence, says, place))
+
+
+def _own_module(name: str, modules: Sequence[str]) -> str:
+    """What to do about a missing module that seems to be the project's."""
+    root, dot, rest = name.partition(".")
+    if root not in modules:
+        return did_you_mean(root, list(modules))
+    return f"check the name: {root} is there, and has no {rest}" if dot else ""
 
 
 def _sentence(ended: str, what: str, place: str) -> str:

@@ -105,3 +105,12 @@ SyntaxError: invalid syntax
 def test_the_projects_own_line_is_named_on_windows_too() -> None:
     tail = 'File "C:\\Lib\\site-packages\\x.py", line 2\nFile "C:\\my shop\\orders\\tasks.py", line 7\nValueError: no\n'
     assert cause_of(1, tail, directory="C:\\my shop").why == "exited 1: ValueError: no (orders\\tasks.py:7)"
+
+
+def test_a_module_that_is_gone_from_a_package_of_the_project_is_named() -> None:
+    tail = "ModuleNotFoundError: No module named 'shop.prices'\n"
+    assert cause_of(1, tail, modules=["shop", "core"]).fix == "check the name: shop is there, and has no prices"
+    assert (
+        cause_of(1, tail, modules=["core"]).fix == "install it into the project's environment: pip install shop.prices"
+    )
+    assert cause_of(1, tail, modules=["shopp"]).fix == 'did you mean "shopp"?'
