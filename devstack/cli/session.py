@@ -217,9 +217,10 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
 
 async def _watch(stack: Stack, project: Project, supervisor: Supervisor, output: Output) -> None:
     """The watcher, with all that it needs: a tenth of what is imported. Nobody saves that soon."""
+    began = time.time_ns()
     await asyncio.sleep(UNDISTURBED)
     await asyncio.to_thread(importlib.import_module, "devstack.runtime.watcher")
     from devstack.runtime import watcher
 
     root, read = project.directory, project.read
-    await watcher.watch(stack, root, supervisor.saved, output.say, supervisor.failure, supervisor.subject, read)
+    await watcher.watch(stack, root, supervisor.saved, output.say, supervisor.failure, supervisor.subject, read, began)

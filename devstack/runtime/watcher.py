@@ -43,6 +43,9 @@ LONGEST_CHECKOUT = 10.0
 POLL = 0.3
 """Seconds between two looks where the system tells nothing; longer in a large project, so that looking takes a fifth of the time."""
 
+TICK = 20_000_000
+"""Nanoseconds that the time of a save may lie behind our clock: file systems use one that is read now and then."""
+
 
 async def watch(
     stack: Stack,
@@ -52,10 +55,12 @@ async def watch(
     failure: asyncio.Event,
     subject: Callable[[str], Subject | None] = lambda name: None,
     read: Collection[Path] = (),
+    began: int | None = None,
 ) -> None:
     """Tell ReloadAsked for the processes that a saved file concerns; `subject` gives the newest run of one. Runs until cancelled.
 
-    A change to one of the files in `read`, the configuration, gets a word.
+    A change to one of the files in `read`, the configuration, gets a word. What was saved since `began` (time.time_ns) counts, too: it
+    takes a while until a watch is up.
 
     A stack in which nothing wants to be reloaded costs nothing until a `failure`.
     """
@@ -65,7 +70,7 @@ async def watch(
         watched = Watched([os.path.realpath(root)])
     # Both take a while, and the stack is starting: not in its loop.
     await asyncio.to_thread(importlib.import_module, "watchfiles")
-    watcher = Watcher(watched, root, say)
+    watcher = Watcher(watched, root, say, began)
     saves = Saves(stack, root, subject, tell, say, watcher.news.set, read)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(watcher.see(saves))
@@ -75,7 +80,7 @@ async def watch(
 class Watcher:
     """Collects in `seen` what changed, for `hand_on`; `news` says that there is something to do."""
 
-    def __init__(self, watched: Watched, root: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, watched: Watched, root: Path, say: Callable[[str], None], began: int | None) -> None:
         self.news = asyncio.Event()
         self._watched = watched
         self._say = say
@@ -85,6 +90,7 @@ class Watcher:
         """Something happened since `hand_on` looked last."""
         self._steady = asyncio.Event()
         """The watch is up and everything before it has been seen."""
+        self._began = None if began is None else began - TICK
         self._learnt = False
 
     # ---- seeing
@@ -164,6 +170,8 @@ class Watcher:
             self._report(saves.contents.differing(now))
         else:
             self._learnt = True
+            if self._began is not None:
+                self._report(path for path, (saved, *_) in now.items() if saved >= self._began)
             await asyncio.to_thread(saves.contents.learn, now)
             # What was saved meanwhile may have been learnt as it is now.
             saves.contents.forget(self._seen)

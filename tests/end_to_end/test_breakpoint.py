@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 import threading
 import urllib.request
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.control import SLEEPS, Driven
+from devstack.control.messages import encode
+from tests.support.control import SLEEPS, Driven, heard, line_to
 from tests.support.shop import make_shop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests of Windows have their own folder")
@@ -87,6 +89,20 @@ def test_ctrl_c_lets_go_of_what_is_stopped_and_it_finishes(stack: Driven) -> Non
     stack.until("job.1 goes on")
     assert stack.ends() == 130
     assert stack.left() == []
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\n", b"[]\n", b"\xff\n", b"x" * 100_000, b'{"in": 7}\n{"size": "big"}\n'])
+def test_a_terminal_that_sends_garbage_is_sent_away_and_the_session_lives(tmp_path: Path, garbage: bytes) -> None:
+    with project(tmp_path / "project") as stack:
+        stack.until("job.1 stopped at")
+        line, extra = line_to(stack.runtime)
+        with line:
+            line.sendall(encode({"do": "attach", "names": ["job"], **extra}))
+            line.sendall(garbage)
+            line.shutdown(socket.SHUT_WR)
+            heard(line)
+        assert "(Pdb) 2\n" in stack.do("attach", stdin="p doubled\nc\n").stdout
+        stack.until("worked 2")
 
 
 def test_a_save_waits_until_it_goes_on(tmp_path: Path) -> None:

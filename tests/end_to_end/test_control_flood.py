@@ -47,6 +47,8 @@ def requests(rng: random.Random) -> bytes:
         {"do": "scale", "counts": {name: rng.choice([-1, 10**9, "many", None, True, 1.5])}},
         {"do": "scale", "counts": [name]},
         {"do": "why", "names": {name: 1}},
+        {"do": "attach", "names": [name]},
+        {"do": "breakpoint", "process": name, "pid": rng.choice(["1", None, 7]), "file": 3, "line": "x"},
         {"do": "wait", "names": ["nope"], "limit": rng.choice([-1, "x", None, 1e300])},
     ]
     if rng.random() < 0.5:

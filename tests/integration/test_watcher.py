@@ -35,6 +35,20 @@ def test_a_save_an_editors_rename_and_a_new_file_are_seen(tmp_path: Path) -> Non
     assert {event.saved for event in heard} == {"shop/tasks.py"}
 
 
+def test_a_save_before_the_watch_is_up_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text("x = 1")
+    os.utime(tmp_path / "old.py", (1e9, 1e9))
+    (tmp_path / "tasks.py").write_text("x = 1")
+    os.utime(tmp_path / "tasks.py", (1e9, 1e9))
+    seen: list[str] = []
+
+    async def script(watched: Watching) -> None:
+        seen.extend(watched.early)
+
+    watching(tmp_path, script, early=lambda: (tmp_path / "tasks.py").write_text("x = 2"))
+    assert seen == ["tasks.py"]
+
+
 def test_a_directory_that_appears_is_watched_with_what_it_brought(tmp_path: Path) -> None:
     async def script(watched: Watching) -> None:
         (tmp_path / "new" / "deep").mkdir(parents=True)

@@ -27,6 +27,8 @@ class Watching:
         self.stack = stack
         self.heard: list[e.ReloadAsked] = []
         self.said: list[str] = []
+        self.early: list[str] = []
+        """What was saved before the watch was up, as it was told."""
         self.changed = asyncio.Event()
         self.subjects: dict[str, Subject] = {}
 
@@ -91,10 +93,11 @@ def watching(
     services: Iterable[Service] = (),
     silent: bool = True,
     read: Collection[Path] = (),
+    early: Callable[[], object] | None = None,
 ) -> list[e.ReloadAsked]:
     """What a watcher of `services` told while `script` ran beside it. Without any: a worker that watches all of `root`, and a web server.
 
-    With `silent` it must not say anything that the script has not forgotten.
+    `early` is called before the watch is up. With `silent` it must not say anything that the script has not forgotten.
     """
 
     async def play() -> list[e.ReloadAsked]:
@@ -109,9 +112,14 @@ def watching(
                 asyncio.Event(),
                 watched.subjects.get,
                 read,
+                time.time_ns(),
             )
         )
         try:
+            if early:
+                early()
+                await watched.until(lambda: watched.heard)
+                watched.early = [event.saved for event in watched.heard]
             await watched.begins()
             await script(watched)
         finally:
