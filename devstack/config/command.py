@@ -2,7 +2,8 @@
 
     cd backend && A=1 export B="$X y" && exec celery -A ${APP:-shop} worker
 
-Rule 1: what is read here means what /bin/sh makes of it; a test compares the two on thousands of lines.
+Rule 1: what is read here means what /bin/sh makes of it; a test compares the two on thousands of lines. (But for the backslashes of
+Windows' paths, see `words`.)
 Rule 2: all else is `needs_shell` (pipes, redirections, patterns, $(…), loops, builtins …), with the reason. Its segments are then a guess
 at what counts, good enough to recognise a program by.
 Rule 3: pure. Whether a directory or a program exists is for others to ask.
@@ -118,11 +119,11 @@ class Command(Record):
         return [" &&" if each == "&&" else each for each in self.joiners]
 
 
-def parse(text: str, where: str = "") -> Command:
-    """DevstackError for what no shell would take: an unclosed quote, nothing on one side of `&&`."""
+def parse(text: str, where: str = "", system: str = "") -> Command:
+    """DevstackError for what no shell would take: an unclosed quote, nothing on one side of `&&`. `system`: where it is to run."""
     if "\0" in text:
         raise DevstackError("the command holds a NUL character", fix="remove it", where=where)
-    parser = _Parser(text, where)
+    parser = _Parser(text, where, system)
     parser.read()
     joiners = parser.joiners[: max(0, len(parser.segments) - 1)]
     return Command(text, tuple(parser.segments), tuple(joiners), bool(parser.reason), parser.reason)
@@ -131,8 +132,8 @@ def parse(text: str, where: str = "") -> Command:
 class _Parser(Reader):
     """Collects the segments on its way through the text."""
 
-    def __init__(self, text: str, where: str) -> None:
-        super().__init__(text, where)
+    def __init__(self, text: str, where: str, system: str) -> None:
+        super().__init__(text, where, system)
         self.segments: list[Segment] = []
         self.joiners: list[str] = []
         self._begin()

@@ -111,7 +111,7 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     if port > LAST_PORT:
         why = f"ports end at {LAST_PORT}, and each line gets {ground.step} more than the one above it"
         raise DevstackError(f"{process} would get PORT {port}", why=why, fix="start lower: -p 8000", where=line.where)
-    command = _parse(line)
+    command = _parse(line, ground.options.system)
     start = start_of(line, own, ground)
 
     def variables(kind: Kind) -> tuple[dict[str, str], dict[str, str]]:
@@ -146,13 +146,13 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
     return Reading(command, bare.simples, bare.unwrapped, bare.in_shell, kind, context, env, sources, port)
 
 
-def _parse(line: Line) -> commands.Command:
+def _parse(line: Line, system: str) -> commands.Command:
     """`watchmedo auto-restart --pattern=*.py -- celery …` needs a shell for nothing but the pattern, which is not going to be used."""
-    command, text = commands.parse(line.command, line.command_where), line.command
+    command, text = commands.parse(line.command, line.command_where, system), line.command
     if command.needs_shell and (match := _WATCHMEDO.fullmatch(text)):
         escaped = re.sub(r"(?<!\\)[*?\[\]{}~]", r"\\\g<0>", match["options"])
         return commands.parse(
-            text[: match.start("options")] + escaped + text[match.end("options") :], line.command_where
+            text[: match.start("options")] + escaped + text[match.end("options") :], line.command_where, system
         )
     return command
 
@@ -268,7 +268,17 @@ def _launch(line: Line, ground: Ground, n: int) -> Launch:
         text = _chained(reading, words)
     else:
         channel = False
-    return Launch((text,), env, start, shell=True, channel=channel, port=reading.port, probe=question, url=url)
+    return Launch(
+        (text,),
+        env,
+        start,
+        shell=True,
+        shell_reason=reading.command.shell_reason,
+        channel=channel,
+        port=reading.port,
+        probe=question,
+        url=url,
+    )
 
 
 def becomes_program(reading: Reading) -> bool:

@@ -3,6 +3,8 @@
 Rule 1: a Word keeps its parts unexpanded; `fields` and `value` expand it with variables given later.
 Rule 2: what only a shell can work out ($(…), patterns, ~user …) stays in the word as text, and `Reader.reason` says what it was.
 Rule 3: what differs between dash and bash is left to the shell too, so that a command means the same everywhere.
+Rule 4: for Windows alone, an unquoted backslash in front of a letter, a digit, or a dot is no escape but stands in a path, as in
+venv\\Scripts\\python; in front of all else it still quotes.
 
 A value that holds `*`, `?` or `[` is never taken for a file name pattern when its variable stands unquoted: in practice it is a URL.
 """
@@ -24,6 +26,7 @@ _SHELL_SETS = re.compile(
     r"IFS|PPID|OLDPWD|OPTIND|OPTARG|PS[1-4]|LINENO|RANDOM|SRANDOM|SECONDS|EPOCH\w*|E?UID|GROUPS|HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|SHELLOPTS|SHLVL|BASH\w*|DIRSTACK|FUNCNAME|PIPESTATUS|_"
 )
 """Variables that sh, or bash under that name, sets by itself. PWD is one too; `Command.expand` provides it."""
+_IN_A_PATH = re.compile(r"\\(?=[\w.])")
 _QUERY = re.compile(r"/[^/?]*\?")
 _ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]*\](?=:|$)")
 
@@ -125,9 +128,10 @@ class Word(Record):
 class Reader:
     """Goes through the text of a command. `reason` is the first thing met that needs a shell."""
 
-    def __init__(self, text: str, where: str) -> None:
+    def __init__(self, text: str, where: str, system: str = "") -> None:
         self.text = text
         self.where = where
+        self.system = system
         self.at = 0
         self.reason = ""
 
@@ -157,7 +161,10 @@ class Reader:
                 parts.append(Text(text, is_quoted))
 
         while (char := self.peek()) and char not in end:
-            if char == "\\":
+            if not quoted and self.system == "win32" and _IN_A_PATH.match(self.text, self.at):
+                self.at += 1
+                add("\\", True)
+            elif char == "\\":
                 if quoted and end == "}":
                     self.needs_shell("a backslash in a default")
                 escaped = self.text[self.at + 1 : self.at + 2]

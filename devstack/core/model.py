@@ -65,6 +65,8 @@ class Launch(Record):
     env: Mapping[str, str]
     cwd: str
     shell: bool = False
+    shell_reason: str = ""
+    """What in it only a shell can do, as `config.words` calls it."""
     prelude: bool = False
     """Other programs run first (`migrate && …`) and would run once more with each start; always so with `shell`, as far as we know."""
     stdin: bytes | None = None

@@ -108,6 +108,23 @@ def free_node(run: Run, others: Iterable[Run]) -> str:
 NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
+INSTEAD = {
+    "||": "write it without one",
+    "|": "leave the pipe out (devstack logs keeps the output)",
+    "a redirection": "leave the redirection out (devstack logs keeps the output)",
+    "the builtin set": "write NAME=value in front of the command, without set",
+    "the builtin .": "leave it out (the project's own environment is found)",
+    "the builtin source": "leave it out (the project's own environment is found)",
+    "a background command": "give each command a line of its own",
+    "$(": "put the value into .env",
+}
+"""How to write what only a shell can do without one, by how its name begins; the first that fits."""
+
+
+def _without_shell(reason: str) -> str:
+    return next((words for name, words in INSTEAD.items() if reason.startswith(name)), "write it without one")
+
+
 def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
     """The exit code that a shell would give, and the cause with its fix."""
     launch = subject.launch
@@ -115,11 +132,9 @@ def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
     if not os.path.isdir(launch.cwd):
         return 127, Cause(f"its directory {launch.cwd} does not exist", True, "correct the `cd` in the Procfile")
     if launch.shell and isinstance(error, FileNotFoundError):
-        return 127, Cause(
-            "its line needs a POSIX shell (for a pipe, a redirection, a pattern, a builtin …), and there is no sh on the PATH",
-            True,
-            "write it without one, put it into a Python script, or install Git for Windows, whose sh is used",
-        )
+        part = f" for {launch.shell_reason}" if launch.shell_reason else ""
+        fix = f"{_without_shell(launch.shell_reason)}, put it into a Python script, or install Git for Windows, whose sh is used"
+        return 127, Cause(f"its line needs a POSIX shell{part}, and there is no sh on the PATH", True, fix)
     if isinstance(error, FileNotFoundError):
         return 127, Cause(
             f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
