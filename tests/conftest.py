@@ -10,7 +10,11 @@ BARE = str(Path(__file__).parent / "support" / "bare")
 
 def pytest_configure(config: pytest.Config) -> None:
     """nohup and a shell's `&` have signals ignored, which children inherit, and devstack respects; the tests send them."""
-    for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+    for name, handler in (
+        ("SIGHUP", signal.SIG_DFL),
+        ("SIGQUIT", signal.SIG_DFL),
+        ("SIGINT", signal.default_int_handler),
+    ):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)

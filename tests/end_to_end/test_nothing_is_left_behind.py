@@ -186,7 +186,9 @@ def test_what_a_script_starts_in_the_background_stops_as_politely(tmp_path: Path
     """Such a devstack ignores SIGINT, as its shell wants it; its processes are asked to leave by one."""
     (tmp_path / "Procfile").write_text(f"web: {shlex.quote(sys.executable)} polite.py\n")
     (tmp_path / "polite.py").write_text(
-        "import time\ntry:\n    print('up', flush=True)\n    time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('bye', flush=True)\n"
+        "import time\ntry:\n    print('up', flush=True)\n"
+        # Not one long sleep: a signal that came right before it would not end it.
+        "    while True:\n        time.sleep(0.05)\nexcept KeyboardInterrupt:\n    print('bye', flush=True)\n"
     )
     (tmp_path / "devstack.toml").write_text('[processes.web]\nstop_signal = "INT"\ngrace = 30\n')
     ignoring = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
