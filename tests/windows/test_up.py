@@ -280,14 +280,15 @@ def test_lines_of_a_procfile_mean_what_they_mean_elsewhere(tmp_path: Path) -> No
         d: python -c "import sys; sys.exit(3)"; python show.py d
         e: ./show.py e
         f: python show.py f | sort
+        g: sub\\..\\show.py g
     """
     place = project(tmp_path, textwrap.dedent(lines), show_py=show)
     (place / "sub").mkdir()
     with Up(place, "up", "--no-prefix", env={"REDIS_URL": ""}) as up:
         up.ends()
-        for line in ("two words it is usual 1", "b None sub", "c1 None", "c2 2", "d None", "e None"):
+        for line in ("two words it is usual 1", "b None sub", "c1 None", "c2 2", "d None", "e None", "g None"):
             assert re.search(rf"^{line}", up.text, re.MULTILINE), line
-        assert "needs a POSIX shell" in up.text
+        assert "needs a POSIX shell for |," in up.text
 
 
 def test_ctrl_c_ends_a_chain_where_it_is(tmp_path: Path) -> None:
