@@ -1,4 +1,4 @@
-"""Whether there is a Linux beside this Windows, by a registry of the test's own. (There is none under wine; what runs in WSL is tested with a
+"""Whether there is a Linux beside this Windows, by a key of the test's own. (There is none under wine; what runs in WSL is tested with a
 stand-in, in tests/integration/test_wsl.py.)"""
 
 from __future__ import annotations
