@@ -23,6 +23,8 @@ NOT_RUN = "0 passed, 0 failed (pytest did not run)"
 CORE = "devstack/core/*"
 CORE_BRANCHES = 95.0
 """Per cent of the branches of the core that the tests must take."""
+AT_ONCE = min((os.cpu_count() or 1) + 1, 4)
+"""Tests: most of the time they wait for processes that they have started."""
 
 
 def main(arguments: list[str]) -> None:
@@ -30,6 +32,8 @@ def main(arguments: list[str]) -> None:
         _on_wine([each for each in arguments if each != "--wine"])
     here = "--here" in arguments
     rest = [each for each in arguments if each != "--here"]
+    if "--bare" in rest and not any(each.startswith("tests") for each in rest):
+        rest.append("tests/end_to_end")  # those that run devstack as a process of its own
     began = time.monotonic()
     with environment.explained():
         python = sys.executable if here else environment.ready(".venv-test", [".", *_development()])
@@ -89,14 +93,18 @@ def _real_redis() -> None:
 
 def _pytest(python: str, arguments: Sequence[str], place: Path) -> tuple[int, str, float | None]:
     """The exit code, the count of the tests in words, and the per cent of the core's branches that were taken."""
-    report, coverage = place / "report.xml", [python, "-m", "coverage"]
+    report = place / "report.xml"
     os.environ["COVERAGE_FILE"] = str(place / "coverage")
-    code = subprocess.run([*coverage, "run", "-m", "pytest", f"--junitxml={report}", *arguments], cwd=ROOT).returncode
+    pytest = [python, "-m", "pytest", "--cov", "--cov-report=", f"--junitxml={report}"]
+    if not arguments:
+        pytest += [f"--numprocesses={AT_ONCE}", "--dist=worksteal"]
+    code = subprocess.run([*pytest, *arguments], cwd=ROOT).returncode
     counted = _counted(report)
     if not counted:
         return code or 1, NOT_RUN, None
     summary = place / "coverage.json"
-    subprocess.run([*coverage, "json", "-q", f"--include={CORE}", "-o", str(summary)], cwd=ROOT, check=False)
+    judge = [python, "-m", "coverage", "json", "-q", f"--include={CORE}", "-o", str(summary)]
+    subprocess.run(judge, cwd=ROOT, check=False)
     if not summary.exists():
         return code, counted, None
     totals = json.loads(summary.read_text("utf-8"))["totals"]

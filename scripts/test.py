@@ -1,10 +1,11 @@
 """All tests, from a bare checkout: makes .venv-test, installs what tests need, checks (scripts/check.py) and runs pytest with coverage.
 
-    python scripts/test.py [--here] [--soak] [arguments for pytest]
+    python scripts/test.py [--here] [--soak] [--bare] [arguments for pytest]
     python scripts/test.py --wine [arguments for pytest]
 
---here uses the running Python and installs nothing. --soak runs the long random histories, too. With arguments for pytest, which may
-choose a few tests, the coverage is not judged. --wine runs those of tests/windows on a CPython for Windows, under wine (`wine.py`).
+Several tests run at once; with --soak, which adds the long random histories, or with arguments for pytest one runs after the other. With
+such arguments, which may choose a few tests, the coverage is not judged. --here uses the running Python and installs nothing. --wine runs
+those of tests/windows on a CPython for Windows, under wine (`wine.py`).
 """
 
 import sys

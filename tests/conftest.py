@@ -6,6 +6,16 @@ import pytest
 
 BARE = str(Path(__file__).parent / "support" / "bare")
 """On PYTHONPATH, it takes away what only Linux has."""
+LINUX_ALONE = (
+    "faults",
+    "faults_limits",
+    "nothing_is_left_behind",
+    "standby",
+    "inside_gate",
+    "inside_gate_real",
+    "inside_gate_same",
+)
+"""Tests of that: daemons are found in /proc, and spares are forked. What is left of it in `test_bare`."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--bare"):
+        for item in items:
+            if item.path.stem.removeprefix("test_") in LINUX_ALONE:
+                item.add_marker(pytest.mark.skip(reason="about what --bare takes away"))
     if not config.getoption("--soak"):
         for item in items:
             if "soak" in item.keywords:
