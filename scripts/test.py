@@ -4,8 +4,9 @@
     python scripts/test.py --wine [arguments for pytest]
 
 Several tests run at once; with --soak, which adds the long random histories, or with arguments for pytest one runs after the other. With
-such arguments, which may choose a few tests, the coverage is not judged. --here uses the running Python and installs nothing. --wine runs
-those of tests/windows on a CPython for Windows, under wine (`wine.py`).
+such arguments, which may choose a few tests, the coverage is not judged. --here uses the running Python and installs nothing. --bare runs
+the end-to-end tests without what only Linux has, as a Mac would; --wine those of tests/windows on a CPython for Windows, under wine
+(`wine.py`).
 """
 
 import sys
