@@ -203,6 +203,8 @@ def test_no_stale_task_when_quiesced_and_no_gap_when_overlapped(tmp_path: Path, 
             scene.ledger.wait_for_code(version)
             scene.up.until(re.escape(RELOADED), scene.reloads + 1)
             scene.sender.wait_until_sent(len(scene.sender.sent) + RATE)
+            sent = [*scene.sender.sent]
+            scene.ledger.wait_for_starts(sent, len(sent))
             starts = sorted(entry.at for entry in scene.ledger.starts() if entry.at > saved - 0.5)
             gaps.append(max(after - before for before, after in pairwise(starts)))
             older = (entry.at - saved for entry in scene.ledger.starts() if entry.version < version)
