@@ -94,9 +94,9 @@ async def _said(program: str, env: Mapping[str, str]) -> str:
             stderr=asyncio.subprocess.DEVNULL,
             **host.spawn_options(),
         )
+        tree, output = host.adopt(child.pid), b""
     except OSError:
         return ""
-    tree, output = host.adopt(child.pid), b""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(VERSION_WITHIN):
             output, _ = await child.communicate()
