@@ -62,7 +62,7 @@ async def find(env: Mapping[str, str]) -> tuple[str, kind.Version | None, str]:
     place = f"WSL ({distribution})"
     version = kind.version(await _said(program, env))
     if version is None:
-        return "", None, f"{place} has no {SERVER}"
+        return "", None, f"no {SERVER} runs in {place}"
     if version.numbers < OLDEST:
         return "", None, f"the {SERVER} in {place} is too old ({version}; Celery with kombu 5.7 or newer needs 6.2)"
     try:

@@ -139,9 +139,9 @@ def test_a_machine_that_does_not_pass_its_port_on_gets_another_one(
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("", "WSL (Ubuntu) has no redis-server"),
-        ("printf 'W\\0S\\0L\\0'; exit 4", "WSL (Ubuntu) has no redis-server"),
-        ("exec /bin/sleep 5", "WSL (Ubuntu) has no redis-server"),
+        ("", "no redis-server runs in WSL (Ubuntu)"),
+        ("printf 'W\\0S\\0L\\0'; exit 4", "no redis-server runs in WSL (Ubuntu)"),
+        ("exec /bin/sleep 5", "no redis-server runs in WSL (Ubuntu)"),
         ("echo Redis server v=5.0.14 sha=0", "the redis-server in WSL (Ubuntu) is too old (redis 5.0.14;"),
     ],
 )
