@@ -272,7 +272,7 @@ def test_leaving_waits_for_the_running_task_and_its_acknowledgement(tmp_path: Pa
     book = ledger.make(tmp_path, server, acks_late=True)
     with book.worker("old", "-P", "threads") as old:
         old.message("worker_ready")
-        ids = book.send("[note.delay(0.5)]")
+        ids = book.send("[note.delay(2)]")
         book.wait_for_starts(1)
         old.order("leave")
         assert old.message("drained")["finished"] == 1
