@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 
 from devstack.core.causes import Cause
 from devstack.core.model import ProbeSpec
@@ -16,6 +18,7 @@ from devstack.host import ports as system
 from devstack.probes import ports, tcp
 
 CONNECT_WITHIN = 0.5
+LET_GO_WITHIN = 5.0
 
 
 async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cause | None:
@@ -31,6 +34,13 @@ async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cau
     if state == system.FREE or not await _answers(host, port):
         return _kept(port, name) if state == system.KEPT else None
     owner = await asyncio.to_thread(ports.owner_of, port)
+    deadline = time.monotonic() + LET_GO_WITHIN
+    while owner and owner.pid == os.getpid() and time.monotonic() < deadline:
+        # Copies of the sockets of a run that is still winding up: where nobody tells zombies from others, that takes a moment.
+        await asyncio.sleep(0.02)
+        if not await _answers(host, port):
+            return None
+        owner = await asyncio.to_thread(ports.owner_of, port)
     if owner and owner.pid and (left := await asyncio.to_thread(orphans.of_the_run_of, owner.pid)):
         if take_over and not await asyncio.to_thread(orphans.end, left) and not await _answers(host, port):
             return None

@@ -22,6 +22,9 @@ from tests.end_to_end.test_up_shop import (
     test_a_saved_task_is_live_in_the_worker_and_in_the_web_server_that_imports_it,  # noqa: F401
     test_the_whole_shop_comes_up_in_order_works_and_leaves_nothing,  # noqa: F401
 )
+from tests.end_to_end.test_web_ports import (
+    test_a_port_that_a_fork_has_bound_makes_the_old_code_end_first,  # noqa: F401
+)
 from tests.support.faults import BOUND, KINDS, children, nasty
 from tests.support.redis_server import eventually
 from tests.support.up import Up
