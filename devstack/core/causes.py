@@ -13,11 +13,10 @@ from devstack.core.names import exit_sentence
 from devstack.core.record import Record
 from devstack.errors import did_you_mean
 
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-EXCEPTION = re.compile(
-    r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Configured|Unavailable|Exit|Refused|NotFound|Failure)\b.*"
-)
-FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+# Compiled when something has crashed, not at each start.
+ANSI = r"\x1b\[[0-9;?]*[A-Za-z]"
+EXCEPTION = r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Configured|Unavailable|Exit|Refused|NotFound|Failure)\b.*"
+FRAME = r'File "(?P<file>[^"]+)", line (?P<line>\d+)'
 LONGEST_REASON = 160
 RECENT = 25
 """Lines that are looked at: a traceback's end, and what a program says about it."""
@@ -74,7 +73,7 @@ def cause_of(code: int, tail: str, *, modules: Sequence[str] = (), directory: st
         return Cause(sentence)
     if code < 0:
         return Cause(sentence + (", out of memory?" if code == -9 else ""))
-    lines = [line.strip() for line in ANSI.sub("", tail).splitlines() if line.strip()][-RECENT:]
+    lines = [line.strip() for line in re.sub(ANSI, "", tail).splitlines() if line.strip()][-RECENT:]
     if not lines:
         return Cause(sentence)
     place = _place(lines, directory)
@@ -87,7 +86,7 @@ def cause_of(code: int, tail: str, *, modules: Sequence[str] = (), directory: st
             own = _own_module(match[1], modules) if known.is_module else ""
             return Cause(_sentence(sentence, what, place), known.hopeless, own or known.fix.format(*match.groups()))
     # The last line of a message may be its least telling one; the one with the exception's name is not.
-    says = next((line for line in reversed(lines[-12:]) if EXCEPTION.fullmatch(line)), lines[-1])
+    says = next((line for line in reversed(lines[-12:]) if re.fullmatch(EXCEPTION, line)), lines[-1])
     return Cause(_sentence(sentence, says, place))
 
 
@@ -105,7 +104,7 @@ def _sentence(ended: str, what: str, place: str) -> str:
 
 def _place(lines: Sequence[str], directory: str) -> str:
     """`shop/tasks.py:53`, where the traceback in `lines` was last in a file of the project."""
-    frames = [match for line in lines if (match := FRAME.match(line))]
+    frames = [match for line in lines if (match := re.match(FRAME, line))]
     own = [match for match in frames if directory and _below(match["file"], directory)]
     if not own:
         return ""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_FRAME = re.compile(r'\s+File "(?P<path>[^"]+)", line \d+')
-_FOREIGN = re.compile(
-    r"^<frozen |[/\\](site|dist)-packages[/\\]|[/\\]lib[/\\]python3[^/\\]*[/\\]|[/\\]Lib[/\\][^/\\]+\.py$"
-)
+# Compiled when there is a traceback, not at each start.
+_FRAME = r'\s+File "(?P<path>[^"]+)", line \d+'
+_FOREIGN = r"^<frozen |[/\\](site|dist)-packages[/\\]|[/\\]lib[/\\]python3[^/\\]*[/\\]|[/\\]Lib[/\\][^/\\]+\.py$"
 
 
 def folded(lines: Iterable[str]) -> list[str]:
@@ -20,7 +19,7 @@ def folded(lines: Iterable[str]) -> list[str]:
     found: list[str] = []
     frames: list[list[str]] = []
     for line in lines:
-        if match := _FRAME.match(line):
+        if match := re.match(_FRAME, line):
             frames.append([match["path"], line])
         elif frames and line.startswith("    "):
             frames[-1].append(line)
@@ -32,5 +31,5 @@ def folded(lines: Iterable[str]) -> list[str]:
 
 
 def _own(frames: list[list[str]]) -> list[str]:
-    own = [frame for frame in frames if not _FOREIGN.search(frame[0])]
+    own = [frame for frame in frames if not re.search(_FOREIGN, frame[0])]
     return [line for frame in own or frames for line in frame[1:]]

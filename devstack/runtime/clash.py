@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from devstack.core.health import Subject
 from devstack.core.names import listing
 
-IN_USE = re.compile(r"address already in use|EADDRINUSE|Errno (?:98|48)\b|failed to bind", re.IGNORECASE)
-_PORT = re.compile(r"(?::|\bport )(\d{2,5})\b")
+# Compiled when something has ended beside its predecessor, not at each start.
+IN_USE = r"(?i)address already in use|EADDRINUSE|Errno (?:98|48)\b|failed to bind"
+_PORT = r"(?::|\bport )(\d{2,5})\b"
 FREE_WITHIN = 3.0
 """Seconds that the last of an old run gets to let its port go: debugpy's adapter ends a moment after the program does."""
 _LOOK_EVERY = 0.05
@@ -31,8 +32,8 @@ def wanted(subject: Subject, ended: bool) -> set[Place]:
     places: set[Place] = set(subject.taken)
     text = subject.tail().decode(errors="replace") if ended else ""
     for line in text.splitlines():
-        if IN_USE.search(line):
-            places |= {int(port) for port in _PORT.findall(line)}
+        if re.search(IN_USE, line):
+            places |= {int(port) for port in re.findall(_PORT, line)}
     return places
 
 
