@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 
 from devstack.core.causes import Cause
@@ -33,14 +32,14 @@ async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cau
     state = system.state(host, port)
     if state == system.FREE or not await _answers(host, port):
         return _kept(port, name) if state == system.KEPT else None
-    owner = await asyncio.to_thread(ports.owner_of, port)
-    deadline = time.monotonic() + LET_GO_WITHIN
-    while owner and owner.pid == os.getpid() and time.monotonic() < deadline:
+    deadline, waited = time.monotonic() + LET_GO_WITHIN, False
+    while time.monotonic() < deadline and await asyncio.to_thread(_ours, port):
         # Copies of the sockets of a run that is still winding up: where nobody tells zombies from others, that takes a moment.
-        await asyncio.sleep(0.02)
-        if not await _answers(host, port):
-            return None
-        owner = await asyncio.to_thread(ports.owner_of, port)
+        waited = True
+        await asyncio.sleep(0.05)
+    if waited and not await _answers(host, port):
+        return None
+    owner = await asyncio.to_thread(ports.owner_of, port)
     if owner and owner.pid and (left := await asyncio.to_thread(orphans.of_the_run_of, owner.pid)):
         if take_over and not await asyncio.to_thread(orphans.end, left) and not await _answers(host, port):
             return None
@@ -50,6 +49,17 @@ async def port_taken(spec: ProbeSpec, name: str, take_over: bool = False) -> Cau
     holder = f"held by {owner}" if owner else "in use"
     fix = f"stop it and run devstack again, or give {name} another port in the Procfile or with -p"
     return Cause(f"port {port} is {holder}, not ours", True, fix)
+
+
+def _ours(port: int) -> bool:
+    """Whether devstack itself has a socket that listens there; whose the others are, nobody says on macOS."""
+    import psutil
+
+    process = psutil.Process()
+    look = getattr(process, "net_connections", None) or process.connections  # before psutil 6
+    with contextlib.suppress(psutil.Error, OSError):
+        return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in look("tcp"))
+    return False
 
 
 def _kept(port: int, name: str) -> Cause:

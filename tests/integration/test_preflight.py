@@ -14,6 +14,12 @@ from tests.support.listeners import listener
 from tests.support.redis_server import free_port
 
 
+@pytest.fixture(autouse=True)
+def the_stranger_is_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has itself is waited for otherwise."""
+    monkeypatch.setattr(preflight, "LET_GO_WITHIN", 0.0)
+
+
 def taken(how: str = "tcp", **options: object) -> Cause | None:
     return asyncio.run(preflight.port_taken(ProbeSpec(how, options), "web"))
 
