@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import queue
+import signal
 import socket
 import sys
 import threading
@@ -53,21 +55,66 @@ def _debug(line: socket.socket, answers: Answers, process: str) -> None:
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):  # as on Windows, where the console has a history of its own
             import readline  # noqa: F401
+    coming = _Coming(answers)
     try:
-        for answer in answers:
+        while answer := coming.next():
             text = str(answer.get("out", ""))
             if not answer.get("asks"):
                 click.echo(text, nl=False)
                 continue
             before, newline, prompt = text.rpartition("\n")
             click.echo(before + newline, nl=False)
-            said = input(prompt) + "\n"
+            said = coming.asked(prompt)
             with contextlib.suppress(OSError):  # it has ended meanwhile, as the next answer tells
-                line.sendall(encode({"in": said}))
+                line.sendall(encode({"in": said + "\n"}))
     except (EOFError, KeyboardInterrupt):
-        click.echo(f"\n{process} stays where it is: devstack attach {process}", err=True)
-    else:
-        click.echo(f"{process} goes on", err=True)
+        if not coming.over:
+            click.echo(f"\n{process} stays where it is: devstack attach {process}", err=True)
+            return
+        click.echo(err=True)
+    coming.explain()
+    click.echo(f"{process} goes on", err=True)
+
+
+class _Coming:
+    """What the stack says, also while a person types: a session that ends must not leave them at a prompt that nobody reads."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.over = False
+        self._error: Exception | None = None
+        self._asking = False
+        self._messages: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
+        threading.Thread(target=self._hear, args=(answers,), daemon=True).start()
+
+    def next(self) -> dict[str, object]:
+        """Empty at the end."""
+        return self._messages.get()
+
+    def asked(self, prompt: str) -> str:
+        """A line that is typed. KeyboardInterrupt when the session ends meanwhile (on Windows that is seen with the line)."""
+        self._asking = True
+        try:
+            if self.over:
+                raise KeyboardInterrupt
+            return input(prompt)
+        finally:
+            self._asking = False
+
+    def explain(self) -> None:
+        if self._error:
+            raise self._error
+
+    def _hear(self, answers: Answers) -> None:
+        try:
+            for answer in answers:
+                if answer:
+                    self._messages.put(answer)
+        except (client.Lost, client.Refused, OSError) as error:
+            self._error = error
+        self.over = True
+        self._messages.put({})
+        if self._asking and hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _sit(line: socket.socket, answers: Answers, process: str) -> None:

@@ -19,6 +19,7 @@ import click
 from devstack import host
 from devstack.config.load import Project
 from devstack.control import client
+from devstack.control.desk import STOPPING
 from devstack.core.names import seconds
 from devstack.errors import FAILED
 
@@ -57,6 +58,12 @@ def detach(project: Project) -> NoReturn:
         code = child.wait()
         if not said:
             click.echo(f"error: the stack ended with exit code {code}; devstack logs shows what it said", err=True)
+        sys.exit(code or FAILED)
+    if STOPPING in failed.values():
+        code = child.wait()
+        click.echo(
+            f"nothing runs on: the stack ended with exit code {code}; devstack logs shows what it said", err=True
+        )
         sys.exit(code or FAILED)
     if failed:
         click.echo(f"the others run on in the background (pid {child.pid}): devstack ps, devstack down", err=True)
@@ -106,6 +113,7 @@ def _is(pid: object, child: subprocess.Popen[bytes]) -> bool:
 
 
 def _explain(project: Project, failed: dict[str, str]) -> None:
+    failed = {name: why for name, why in failed.items() if why != STOPPING} or failed
     for name, why in failed.items():
         click.echo(f"error: {name} is not ready: {why}", err=True)
     for answer in client.ask(str(project.runtime_dir), "why", 15.0, names=list(failed)):

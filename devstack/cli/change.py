@@ -105,6 +105,8 @@ def change(
                 if not failed and not quiet and settled:
                     took = seconds(time.monotonic() - began)
                     click.echo(f"{listing(_few(list(settled)))} {becomes} after {took}", err=True)
+            case {"lost": str(lost)}:
+                click.echo(f"{lost}; grace says how long a stop waits", err=True)
             case {"late": str(late)}:
                 raise DevstackError(late, fix="devstack ps shows the rest", code=FAILED)
             case {"end": int(code)}:

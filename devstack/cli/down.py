@@ -34,6 +34,8 @@ def down(procfile: str | None, directory: str | None, force: bool, quiet: bool) 
                         say(f"stopping {listing(names)}" if names else "stopping")
                     case {"name": str(name), "phase": "down" | "failed" | "done"}:
                         say(f"{name} stopped")
+                    case {"lost": str(lost)}:
+                        click.echo(f"{lost}; grace says how long a stop waits", err=True)
                     case {"held_up_by": list(names)} if time.monotonic() - max(said, began) >= REPEATED:
                         said = time.monotonic()
                         say(f"waiting for {listing(names)}, {seconds(said - began)}; devstack down --force kills")

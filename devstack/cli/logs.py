@@ -60,8 +60,10 @@ def logs(
     """Show what the processes have said: NAME is `web.1`, `worker` (all of them), `work*`, or `devstack` for devstack's own words."""
     place = Place(None, directory)
     narrowed = bool(since or grep or level or task)
-    count = _count(lines, 0 if narrowed else LAST)
     moment = _moment(since) if since else 0.0
+    if follow and lines == "0":
+        lines, moment = "all", time.time()
+    count = _count(lines, 0 if narrowed else LAST)
     wanted = _wanted(moment, _regex(grep), LEVELS[level] if level else 0, task)
     show(place, names, follow, count, moment, wanted, _printer(as_json, not no_prefix))
 

@@ -51,7 +51,9 @@ def report(procfile: str | None, directory: str | None, output: Path | None) -> 
     for name in logbook.names(place.logs):
         parts[f"logs/{name}.log"] = partial(_last, place.logs, name)
     try:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        # A password that no rule knows may still be in there.
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600), "wb")
+        with file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, part in parts.items():
                 try:
                     text = part()

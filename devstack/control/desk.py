@@ -24,6 +24,7 @@ from devstack.core.secrets import cover as cover_of
 from devstack.errors import FAILED, USAGE, DevstackError, did_you_mean
 
 MOST_INSTANCES = 50
+STOPPING = "the stack is stopping"
 POKE = 0.05
 """Seconds between two words that there is more to read."""
 OF_PROCESS = (
@@ -199,7 +200,9 @@ class Desk:
             with _Changes(there) as changes:
                 said = self._moved(there.stack.processes.values(), {}, to, silently=True)
                 while any(p.lives for p in there.stack.processes.values()):
+                    began = time.time()
                     await changes.wait(2.0)
+                    _tell_losses(there, there.stack.processes.values(), began, to)
                     held = [p for p in there.stack.processes.values() if p.lives]
                     before, said = said, self._moved(there.stack.processes.values(), said, to)
                     if said == before and held:
@@ -219,6 +222,7 @@ class Desk:
         """Tell the events, and stay until each of `asked` has settled: 0 when all have as they should."""
         there = self._there()
         settled = settled or _came
+        began = time.time()
         with _Changes(there) as changes:
             said = self._moved(asked, {}, to, silently=True)
             for each in (event, further):
@@ -239,6 +243,7 @@ class Desk:
                     return FAILED
                 await changes.wait(left)
         bad = {name: cover_of({})(why) for name, why in verdicts.items() if why}
+        _tell_losses(there, asked, began, to)
         to.send({"settled": {p.name: str(p.phase) for p in asked}, "failed": bad})
         return FAILED if bad else 0
 
@@ -340,10 +345,12 @@ def _limit(request: dict[str, object]) -> float | None:
 
 def _came(stack: Stack, p: Process) -> str | None:
     """Whether one that shall be there has settled: "" when it is there, the reason when it does not come by itself."""
+    if p.phase is Phase.RELOADING and not stack.leaving:
+        return None  # the old code still answers
     if p.phase.opens_gates:
         return ""
     if stack.leaving:
-        return "the stack is stopping"
+        return STOPPING
     if p.phase is Phase.FAILED or (p.phase is Phase.DOWN and not p.wanted):
         return p.reason or "it is stopped"
     if p.phase is Phase.WAITING:
@@ -359,6 +366,14 @@ def _stopped(stack: Stack, p: Process) -> str | None:
     if p.wanted and not stack.leaving:
         return "somebody else started it again"
     return "" if p.phase.over and not p.lives else None
+
+
+def _tell_losses(there: Supervised, processes: Iterable[Process], since: float, to: Connection) -> None:
+    """What was killed in the middle of something."""
+    for p in processes:
+        for end in there.ends.get(p.name, ()):
+            if end.at >= since and end.cut_off:
+                to.send({"lost": f"{p.name}: {end.cut_off}"})
 
 
 def _busy(there: Supervised, p: Process) -> str:

@@ -127,5 +127,5 @@ def _ended(end: Ended, cover: Callable[[str], str]) -> dict[str, object]:
         "run": end.run,
         "code": end.code,
         "how": how,
-        "why": cover(end.why or exit_sentence(end.code)),
+        "why": cover("; ".join(filter(None, [end.why or exit_sentence(end.code), end.cut_off]))),
     }

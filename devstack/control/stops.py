@@ -119,6 +119,8 @@ class Stops:
             to.send({"attached": stop.process, "where": stop.where, "pid": stop.pid})
             for message in stop.recent:
                 to.send(message)
+            if stop.here and not any(message.get("asks") for message in stop.recent):
+                to.send({"out": "(it is still busy with what was typed last; Ctrl-C leaves)\n"})
             await stop.over.wait()
         finally:
             stop.terminal = None

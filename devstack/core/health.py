@@ -34,13 +34,17 @@ class Answer(Record):
 
 
 class Ended(Record):
-    """How a run ended, `at` seconds since 1970. `asked`: "polite" or "hard" when devstack ended it, empty when it ended by itself."""
+    """How a run ended, `at` seconds since 1970.
+
+    `asked`: "polite" or "hard" when devstack ended it, empty when it ended by itself. `cut_off`: what it had not finished, in words.
+    """
 
     at: float
     run: int
     code: int
     why: str
     asked: str
+    cut_off: str = ""
 
 
 class Broker(Record):

@@ -22,6 +22,8 @@ def decide(stack: Stack, event: e.Event) -> list[e.Action]:
     """Take one event in: change `stack`, return what must be done, in order."""
     match event:
         case e.StartAsked(names):
+            for name in names:
+                stack.processes[name].called = True
             actions = _want(stack, names, True)
         case e.StopAsked(names):
             actions = _want(stack, names, False)
@@ -287,14 +289,18 @@ def _try_gates(stack: Stack, p: Process) -> list[e.Action]:
         return _take(stack, p, Input.STOP)
     blockers = closed_gates(stack, p)
     if not blockers:
+        p.called = False
         return _take(stack, p, Input.FREE)
     p.reason = waiting_for(blockers)
     return []
 
 
 def closed_gates(stack: Stack, p: Process) -> list[Process]:
-    """The processes that `p` waits for."""
-    return [q for name in p.service.needs for q in stack.of_service(name) if not q.phase.opens_gates and not q.surplus]
+    """The processes that `p` waits for. What a person has stopped holds up only those that are to start anew: the rest runs on."""
+    needed = [
+        q for name in p.service.needs for q in stack.of_service(name) if not q.phase.opens_gates and not q.surplus
+    ]
+    return needed if p.called else [q for q in needed if q.phase is not Phase.DOWN or q.wanted]
 
 
 def waiting_for(blockers: list[Process]) -> str:

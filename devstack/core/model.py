@@ -136,6 +136,8 @@ class Process:
     service: Service
     instance: int = 1
     wanted: bool = False
+    called: bool = True
+    """To be started anew: at first, and when a person says so. Until it is."""
     surplus: bool = False
     """Scaled away: it goes, and nobody waits for it. It comes back, with its numbers, when it is wanted again."""
     phase: Phase = Phase.DOWN

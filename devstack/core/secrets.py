@@ -8,13 +8,15 @@ Rule 2: words of English are no secrets: COMPASS, PASSENGERS, KEYBOARD, AUTHOR, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import unquote
 
 MASK = "***"
 SHORTEST = 6
 """A value of fewer characters would be found everywhere."""
 _WORD = re.compile(r"[^\s'\"]+")
 _USER = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,30}://[^/?#@:]*:")
+_LOGIN = re.compile(r"://(?P<user>[^/?#@:\s]*)(?::(?P<password>[^/?#\s]*))?@")
 _LONE_TOKEN = re.compile(r"(?P<start>\b(?:git\+)?https?://)[\w.-]{16,}(?=@)")
 """https://ghp_…@github.com, and the key of a Sentry DSN."""
 _PARAMETER = re.compile(r"(?P<start>[?&;](?P<name>[A-Za-z][\w-]*)=)(?P<value>[^&;#\s'\"]+)")
@@ -81,11 +83,20 @@ def _named(match: re.Match[str]) -> str:
 
 
 def concealed(text: str, env: Mapping[str, str]) -> str:
-    """`text` without the values of those variables that are named like secrets."""
-    values = [value for name, value in env.items() if len(value) >= SHORTEST and value in text and is_secret(name)]
+    """`text` without the values of those variables that are named like secrets, and the passwords of addresses in the others."""
+    values = {each for name, value in env.items() for each in _secrets(name, value) if len(each) >= SHORTEST}
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, MASK)
     return text
+
+
+def _secrets(name: str, value: str) -> Iterator[str]:
+    if is_secret(name):
+        yield value
+    if "://" in value and (login := _LOGIN.search(value)):
+        for each in (login["password"], login["user"] if is_secret(name) else None):
+            if each:
+                yield from (each, unquote(each))
 
 
 def cover(env: Mapping[str, str]) -> Callable[[str], str]:

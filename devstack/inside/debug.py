@@ -36,6 +36,9 @@ def stop(*_: "Any", header: "str | None" = None, **__: "Any") -> None:
     """`sys.breakpointhook` comes here."""
     frame = sys._getframe(1)
     pid, debugger = getattr(sessions, "debugger", (0, None))
+    if pid == os.getpid() and debugger is not None and debugger.talks:
+        debugger.message("*** a breakpoint() that is typed here stops nothing")
+        return
     if pid != os.getpid() or debugger is None or debugger.line.closed:
         line = connect(frame)
         if line is None:
@@ -150,13 +153,16 @@ class Debugger(pdb.Pdb):
         terminal: Any = line
         super().__init__(stdin=terminal, stdout=terminal, nosigint=True)
         self.line = line
-        self.moved = False
+        self.moved = self.talks = False
 
     def interaction(self, frame: "Any", *rest: "Any", **more: "Any") -> None:
         if self.moved and frame is not None:
             self.line.say(**place(frame))
-        self.moved = False
-        super().interaction(frame, *rest, **more)
+        self.moved, self.talks = False, True
+        try:
+            super().interaction(frame, *rest, **more)
+        finally:
+            self.talks = False
 
     def set_continue(self) -> None:
         super().set_continue()

@@ -57,6 +57,8 @@ class Run:
         self.ending = ""
         """How it is being ended: "polite", "hard"."""
         self.cause = Cause("")
+        self.cut_off = ""
+        """What it was killed in the middle of, in words."""
         self.node: str | None = None
         self.alive = True
         self.retired_at = 0.0

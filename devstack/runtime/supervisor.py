@@ -35,6 +35,8 @@ from devstack.runtime.standby import Standby
 FIRST_PROGRESS = 8.0
 """Seconds until we say what we wait for; repeated ever less often."""
 STOP_PROGRESS = 3.0
+LAST_LOOK = 1.0
+"""Seconds before a run is killed that it is asked what it is at."""
 ANSWERED_WITHIN = 0.2
 """Seconds that a leaving worker gets to say what it is doing."""
 KILLED_WITHIN = 2.0
@@ -226,6 +228,8 @@ class Supervisor:
                 self._end(name, run, polite=True)
             case e.SetTimer(name, run, purpose, after):
                 after *= 1 + JITTER * random.random() if purpose == "backoff" else 1
+                if purpose == "grace":
+                    self._later(max(0.0, after - LAST_LOOK), self._ask_what_it_does, name, run)
                 self._later(after, self.tell, e.Elapsed(name, run, purpose))
             case e.Announce():
                 self._announce(action)
@@ -327,7 +331,7 @@ class Supervisor:
         run.cause = cause_of(code, tail, modules=modules(launch.cwd), directory=launch.cwd)
         # One that had settled met something that may pass; one that never did will meet it again.
         ends = self.ends.setdefault(run.process.name, deque(maxlen=ENDS))
-        ends.append(Ended(time.time(), run.subject.run, code, run.cause.why, run.ending))
+        ends.append(Ended(time.time(), run.subject.run, code, run.cause.why, run.ending, run.cut_off))
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
         exited = e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless)
         if (old := self._held(run)) and clash.wanted(run.subject, ended=True):
@@ -407,13 +411,19 @@ class Supervisor:
         if text := voice.stopping(self.stack, time.monotonic() - self._left_at, doing):
             self._output.say(text)
 
+    def _ask_what_it_does(self, name: str, number: int) -> None:
+        run = self._runs.get((name, number))
+        if run and run.alive and "worker_ready" in run.subject.beacon:
+            run.child.order("status")
+
     def _say_what_is_cut_off(self, name: str, number: int) -> None:
         """The tasks that a run which is killed was last heard to have: they are begun, and will not be finished."""
         run = self._runs.get((name, number))
         active = run.subject.beacon.get("active", {}) if run and run.alive else {}
         seen = active.get("seen")
-        if isinstance(seen, float) and (text := voice.cut_off(name, active.get("tasks"), time.monotonic() - seen)):
-            self._output.say(text)
+        if run and isinstance(seen, float) and (text := voice.cut_off(active.get("tasks"), time.monotonic() - seen)):
+            self._output.say(f"{name}: {text}; grace says how long a stop waits")
+            run.cut_off = text
 
     # ---- timers and tasks
 

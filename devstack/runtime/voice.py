@@ -100,12 +100,12 @@ def stopping(stack: Stack, elapsed: float, doing: Mapping[str, object]) -> str:
     return f"waiting for {listing(left)} to stop, {seconds(elapsed)}; Ctrl-C again to force" if left else ""
 
 
-def cut_off(name: str, tasks: object, ago: float) -> str:
+def cut_off(tasks: object, ago: float) -> str:
     """What a worker that is killed had not finished; `tasks` as it told them `ago` seconds before, the longest first."""
     match tasks:
         case [[str(task), int() | float() as took], *others]:
             more = f" and {len(others)} more" if others else ""
-            return f"{name}: {task} is cut off after {seconds(took + ago)}{more}; grace says how long a stop waits"
+            return f"{task} is cut off after {seconds(took + ago)}{more}"
     return ""
 
 

@@ -169,12 +169,12 @@ class Watcher:
         if self._learnt:
             self._report(saves.contents.differing(now))
         else:
-            self._learnt = True
-            if self._began is not None:
-                self._report(path for path, (saved, *_) in now.items() if saved >= self._began)
             await asyncio.to_thread(saves.contents.learn, now)
+            early = {path for path, (saved, *_) in now.items() if self._began is not None and saved >= self._began}
+            self._report(early | saves.contents.differing(now))
             # What was saved meanwhile may have been learnt as it is now.
             saves.contents.forget(self._seen)
+            self._learnt = True
         return set(places)
 
     def _report(self, paths: Iterable[str]) -> None:

@@ -167,6 +167,30 @@ def test_a_terminal_has_history_and_leaves_with_ctrl_d(tmp_path: Path) -> None:
         stack.until("worked 2")
 
 
+def test_a_terminal_is_free_again_when_the_session_ends_without_it(tmp_path: Path) -> None:
+    import pexpect
+
+    with project(tmp_path / "project") as stack:
+        stack.until("job.1 stopped at")
+        terminal = pexpect.spawn(
+            sys.executable,
+            ["-m", "devstack", "attach"],
+            cwd=str(stack.directory),
+            env={**stack.env, "TERM": "dumb"},  # type: ignore[arg-type]
+            timeout=30,
+        )
+        try:
+            terminal.expect(r"\(Pdb\) ")
+            terminal.sendline("breakpoint()")
+            terminal.expect("stops nothing")
+            terminal.expect(r"\(Pdb\) ")
+            assert stack.do("stop", "job").returncode == 0
+            terminal.expect("job.1 goes on")
+            terminal.expect(pexpect.EOF)
+        finally:
+            terminal.close()
+
+
 def test_what_a_person_chose_for_breakpoint_is_left_alone(tmp_path: Path) -> None:
     with project(tmp_path / "project", PYTHONBREAKPOINT="0") as stack:
         stack.until("worked 6")

@@ -66,7 +66,8 @@ class World:
                 assert beside <= held, f"{name} spawned while run {beside} lives"
                 for need in p.service.needs:
                     for q in self.stack.of_service(need):
-                        assert q.phase.opens_gates or q.surplus, f"{name} spawned before {q.name}"
+                        stopped = q.phase is Phase.DOWN and not q.wanted and p.starts > 1
+                        assert q.phase.opens_gates or q.surplus or stopped, f"{name} spawned before {q.name}"
                 self.live.add((name, run))
                 self.pending.append(e.Spawned(name, run, run * 1000))
                 if self.rng.random() < 0.1:

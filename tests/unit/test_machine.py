@@ -550,6 +550,17 @@ def test_one_that_is_started_while_what_it_needs_is_stopped_waits_for_it() -> No
     assert spawned(decide(stack, e.StartAsked(("redis.1",)))) == ["redis.1"]
 
 
+def test_what_a_person_has_stopped_holds_up_no_reload_of_what_needs_it() -> None:
+    stack = Stack.of([service("worker"), service("beat", "worker", reload="replace")])
+    start(stack)
+    ready(stack, "worker.1")
+    ready(stack, "beat.1")
+    decide(stack, e.StopAsked(("worker.1",)))
+    exited(stack, "worker.1", 0)
+    decide(stack, e.ReloadAsked(("beat.1",), "shop/tasks.py"))
+    assert spawned(exited(stack, "beat.1", 0)) == ["beat.1"]
+
+
 def test_instances_come_and_go_and_keep_their_numbers() -> None:
     stack = all_ready()
     assert spawned(decide(stack, e.ScaleAsked("worker", 3))) == ["worker.3"]

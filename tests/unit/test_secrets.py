@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack.core.secrets import mask, mask_value
+from devstack.core.secrets import concealed, mask, mask_value
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,16 @@ def test_a_variable_whose_name_says_secret_is_masked(name: str) -> None:
 )
 def test_other_variables_are_shown(name: str) -> None:
     assert mask_value(name, "value") == "value"
+
+
+def test_what_a_program_says_is_covered_by_the_addresses_of_its_variables_too() -> None:
+    env = {
+        "DATABASE_URL": "postgres://bob:p%40ssw0rd@db/shop",
+        "SENTRY_DSN": "https://0123456789abcdef@o1.ingest.example/7",
+        "PAGE": "https://example.org/",
+    }
+    said = "logging in with p@ssw0rd (p%40ssw0rd), key 0123456789abcdef, see example.org"
+    assert concealed(said, env) == "logging in with *** (***), key ***, see example.org"
 
 
 def test_an_address_with_a_password_is_shown_without_it_whatever_its_variable_is_called() -> None:
