@@ -80,7 +80,7 @@ def test_an_option_that_does_not_exist_would_be_noticed() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_option_a_document_mentions_belongs_to_a_command_or_a_script(document: str) -> None:
     known = {"--help"} | {
-        option for script in ROOT.glob("scripts/*.py") for option in options_in(script.read_text("utf-8"))
+        option for script in ROOT.glob("scripts/**/*.py") for option in options_in(script.read_text("utf-8"))
     }
     context = click.Context(program)
     for command in [program, *(program.get_command(context, name) for name in COMMANDS)]:
