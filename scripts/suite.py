@@ -97,7 +97,7 @@ def _pytest(python: str, arguments: Sequence[str], place: Path) -> tuple[int, st
     os.environ["COVERAGE_FILE"] = str(place / "coverage")
     pytest = [python, "-m", "pytest", "--cov", "--cov-report=", f"--junitxml={report}"]
     if not arguments:
-        pytest += [f"--numprocesses={AT_ONCE}", "--dist=worksteal"]
+        pytest += [f"--numprocesses={AT_ONCE}", "--dist=loadfile"]  # tests of a file may share a stack, in order
     code = subprocess.run([*pytest, *arguments], cwd=ROOT).returncode
     counted = _counted(report)
     if not counted:
