@@ -44,7 +44,7 @@ def _text(known: dict[str, Any]) -> str:
     if known["needed_by"]:
         lines.append(f"  needed by: {listing(known['needed_by'])}")
     if known["saved"]:
-        lines.append(f"  last reload: {known['saved']} was saved")
+        lines.append(f"  saved last: {known['saved']}")
     if known["old_runs"]:
         lines.append(
             f"  old code: {known['old_runs']} earlier run{'s' * (known['old_runs'] != 1)} finish what they have"

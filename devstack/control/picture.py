@@ -86,7 +86,7 @@ class Picture:
                     "exit_code": p.code,
                     "why": "stopped, as asked"
                     if stopped
-                    else cover_of(subject.launch.env if subject else {})(p.reason),
+                    else cover_of(subject.launch.env if subject else {})(p.behind or p.reason),
                 }
             )
         self._usage = seen

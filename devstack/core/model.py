@@ -152,6 +152,8 @@ class Process:
     """Places (ports, paths of sockets) that new code could not have beside the old: it is replaced from then on."""
     saved: str = ""
     """What was saved before the newest run: `shop/tasks.py and 3 more`."""
+    behind: str = ""
+    """Why it runs older code than what was saved; empty when it does not."""
     pid: int | None = None
     proven: bool = False
     """Whether it has been ready in this run."""

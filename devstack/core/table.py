@@ -120,7 +120,7 @@ def keep(p: Process) -> list[e.Action]:
     assert p.previous
     failed, why = p.run, p.reason
     p.run, p.pid, p.previous, p.proven = p.previous.run, p.previous.pid, None, True
-    p.reason = f"runs the code from before {p.saved}: {why}"
+    p.reason = p.behind = f"runs the code from before {p.saved}: {why}"
     return [e.Resume(p.name, p.run), e.Announce(p.name, failed, "kept", why)]
 
 
@@ -138,12 +138,12 @@ def back_off(p: Process) -> list[e.Action]:
 
 
 def settle(p: Process) -> list[e.Action]:
-    p.proven = True
+    p.proven, p.behind = True, ""
     return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "ready", p.reason)]
 
 
 def reloaded(p: Process) -> list[e.Action]:
-    p.proven = True
+    p.proven, p.behind = True, ""
     return [e.SetTimer(p.name, p.run, "settled", SETTLED_AFTER), e.Announce(p.name, p.run, "reloaded", p.saved)]
 
 

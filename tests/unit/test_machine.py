@@ -420,6 +420,12 @@ def test_new_code_that_dies_leaves_the_old_one_running() -> None:
     assert actions == [e.Resume("worker.1", 1), e.Announce("worker.1", 2, "kept", "ImportError")]
     p = stack.processes["worker.1"]
     assert (p.phase, p.run, p.pid, p.failures) == (Phase.READY, 1, 4711, 0)
+    # Whatever its probe says from then on, until newer code is there.
+    assert p.behind == "runs the code from before shop/tasks.py: ImportError"
+    reload(stack, "worker.1")
+    assert p.behind
+    ready(stack, "worker.1")
+    assert not p.behind
 
 
 def test_new_code_that_cannot_be_had_beside_the_old_comes_after_it_from_then_on() -> None:
