@@ -161,8 +161,9 @@ def test_its_files_are_the_owner_s_alone_and_go_with_it(kind: str, directory: Pa
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else")
 def test_a_foreign_user_is_refused_even_where_the_file_would_let_him_in(directory: Path) -> None:
     nobody = 65534
-    for each in [directory, *directory.parents[:3]]:
-        each.chmod(0o755)
+    for each in [directory, *directory.parents]:
+        if not (mode := each.stat().st_mode) & 0o001:
+            each.chmod(mode | 0o055)
 
     def ask_as_nobody() -> bytes:
         reading, writing = os.pipe()
