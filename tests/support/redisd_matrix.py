@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.redis_server import Server, eventually
 
-WITHIN = 30.0
+WITHIN = 30.0 if sys.platform != "win32" else 120.0  # under wine everything takes its time
 TASKS = """
 import os, time
 from celery import Celery, chord
@@ -131,8 +131,11 @@ class Stage:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if sys.platform == "win32":
+        process.kill()  # its pools have no children there
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
