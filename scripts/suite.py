@@ -23,7 +23,7 @@ NOT_RUN = "0 passed, 0 failed (pytest did not run)"
 CORE = "devstack/core/*"
 CORE_BRANCHES = 95.0
 """Per cent of the branches of the core that the tests must take."""
-AT_ONCE = min((os.cpu_count() or 1) + 1, 4)
+AT_ONCE = max(2, min(os.cpu_count() or 1, 4))
 """Tests: most of the time they wait for processes that they have started."""
 
 

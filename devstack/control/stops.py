@@ -32,11 +32,14 @@ class Stop:
     terminal: Connection | None = None
     here: bool = True
     """It waits for an answer; otherwise it goes on, and may come to another breakpoint of this session."""
+    busy: bool = False
+    """It has not finished with what was typed last."""
     recent: list[dict[str, object]] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def show(self, message: dict[str, object]) -> None:
         self.recent = [*self.recent[-MOST_KEPT:], message]
+        self.busy = self.busy and not message.get("asks")
         if self.terminal:
             try:
                 self.terminal.send(message)
@@ -46,7 +49,7 @@ class Stop:
     def answered(self, message: dict[str, object]) -> None:
         text = message.get("in")
         if isinstance(text, str) and not self.over.is_set():
-            self.recent = []
+            self.recent, self.busy = [], True
             try:
                 self.line.send({"in": text})
             except TooSlow:
@@ -119,7 +122,7 @@ class Stops:
             to.send({"attached": stop.process, "where": stop.where, "pid": stop.pid})
             for message in stop.recent:
                 to.send(message)
-            if stop.here and not any(message.get("asks") for message in stop.recent):
+            if stop.here and stop.busy:
                 to.send({"out": "(it is still busy with what was typed last; Ctrl-C leaves)\n"})
             await stop.over.wait()
         finally:

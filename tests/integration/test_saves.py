@@ -363,6 +363,7 @@ def test_what_a_process_tells_through_its_channel_decides(tmp_path: Path) -> Non
 
     async def script(stage: Stage) -> None:
         await stage.until(r"all ready")
+        await stage.until(r"worker.1 +\| up")  # it has told by then
         ups = stage.lines("worker.1").count("up")
         (tmp_path / "unused.py").write_text("x = 1")
         for attempt in range(100):  # the watch comes up at its own pace
