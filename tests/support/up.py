@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -63,7 +64,8 @@ class Up:
                 self.process.kill()
                 self.process.wait()
         for pid in self.left():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was on its way out
+                os.kill(pid, signal.SIGKILL)
         self._reader.join(5)
         assert self.process.stdout
         self.process.stdout.close()
