@@ -23,12 +23,12 @@ TIMES = {b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"}
 SCANS = {b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN"}
 
 SHAPES = """
-GET k|SET k v|SET k v NX|SET k v XX|SET k v GET|SET k v EX e|SET k v PX E|SET k v KEEPTTL|SET k v NX GET|SET k v NX XX|SET k v EX i|SET k v EXAT T
-SET k v EX e PX E|SET k v o|GETSET k v|GETDEL k|GETEX k|GETEX k EX e|GETEX k PERSIST|GETEX k EX e PERSIST|SETNX k v|SETEX k e v|SETEX k i v|PSETEX k E v
+GET k|SET k v|SET k v NX|SET k v XX|SET k v GET|SET k v EX e|SET k v PX E|SET k v KEEPTTL|SET k v NX GET|SET k v NX XX|SET k v EX n|SET k v EXAT T
+SET k v EX e PX E|SET k v o|GETSET k v|GETDEL k|GETEX k|GETEX k EX e|GETEX k PERSIST|GETEX k EX e PERSIST|SETNX k v|SETEX k e v|SETEX k n v|PSETEX k E v
 MGET k k k|MSET k v k v|MSET k v k|MSETNX k v k v|APPEND k v|STRLEN k|GETRANGE k i i|SUBSTR k i i|SETRANGE k i v
 INCR k|DECR k|INCRBY k i|DECRBY k i|INCRBYFLOAT k f|SET k i|SET k f|SETBIT k i 1|SETBIT k i 0|GETBIT k i|BITCOUNT k|BITCOUNT k i i|BITCOUNT k i i BIT
 DEL k|DEL k k|UNLINK k|EXISTS k k|TOUCH k k|TYPE k|RENAME k k|RENAMENX k k|COPY k k|COPY k k REPLACE|COPY k k DB 1 REPLACE|MOVE k 1|KEYS p|RANDOMKEY
-DBSIZE|EXPIRE k e|EXPIRE k i|EXPIRE k e NX|EXPIRE k e XX|EXPIRE k e GT|EXPIRE k e LT|EXPIRE k e o|PEXPIRE k E|EXPIREAT k T|PEXPIREAT k T|PERSIST k
+DBSIZE|EXPIRE k e|EXPIRE k n|EXPIRE k e NX|EXPIRE k e XX|EXPIRE k e GT|EXPIRE k e LT|EXPIRE k e o|PEXPIRE k E|EXPIREAT k T|PEXPIREAT k T|PERSIST k
 TTL k|PTTL k|EXPIRETIME k|PEXPIRETIME k|SCAN 0 COUNT 1000|SCAN 0 MATCH p COUNT 1000|SCAN 0 COUNT 1000 TYPE list|SCAN x|SCAN 0 COUNT i|SELECT i
 LPUSH k v|LPUSH k v v|RPUSH k v|RPUSH k v v v|LPUSHX k v|RPUSHX k v|LPOP k|RPOP k|LPOP k c|RPOP k c|LLEN k|LRANGE k i i|LRANGE k 0 -1|LINDEX k i
 LSET k c v|LINSERT k BEFORE v v|LINSERT k AFTER v v|LINSERT k o v v|LREM k i v|LTRIM k i i|LPOS k v|LPOS k v RANK i|LPOS k v COUNT c|LPOS k v COUNT c MAXLEN c
@@ -109,6 +109,8 @@ INTEGERS = [
     b"0", b"1", b"-1", b"2", b"3", b"-2", b"5", b"-5", b"10", b"100", b"-100", b"+1", b"01", b"1.0", b"x", b"",
     b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808",
 ]  # fmt: skip
+# None ends while the commands run: two servers never see it at the same moment.
+LIFETIMES = [number for number in INTEGERS if number not in (b"1", b"2", b"3", b"5", b"10", b"100", b"+1", b"01")] + [b"1000000"]
 COUNTS = [b"0", b"1", b"2", b"3", b"10", b"-1", b"x"]
 FLOATS = [
     b"0",
@@ -166,6 +168,7 @@ class Words:
             "v": lambda: dice.choice(TEXTS),
             "m": lambda: dice.choice(MEMBERS),
             "i": lambda: dice.choice(INTEGERS),
+            "n": lambda: dice.choice(LIFETIMES),
             "c": lambda: dice.choice(COUNTS),
             "f": lambda: dice.choice(FLOATS),
             "s": lambda: dice.choice(SCORES),
