@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import kinds
@@ -22,7 +21,7 @@ from devstack.config.options import Options
 from devstack.config.settings import ProcessSettings, Settings
 from devstack.config.words import Text
 from devstack.core.model import Launch, ProbeSpec
-from devstack.core.record import Record, replace
+from devstack.core.record import Record, State, fresh, replace
 from devstack.errors import DevstackError, did_you_mean
 from devstack.kinds import Context, Kind, wrappers
 from devstack.kinds.arguments import base_name
@@ -47,8 +46,7 @@ class Line(Record):
     command_where: str
 
 
-@dataclass(slots=True)
-class Ground:
+class Ground(State):
     """What all processes of a project stand on."""
 
     directory: Path
@@ -58,7 +56,7 @@ class Ground:
     port: int
     options: Options
     step: int
-    venvs: dict[tuple[Path, ...], interpreter.Venv | None] = field(default_factory=dict)
+    venvs: dict[tuple[Path, ...], interpreter.Venv | None] = fresh(factory=dict)
 
     def venv(self, *nearer: Path) -> interpreter.Venv | None:
         """The virtual environment for a command that runs in, or names a script in, one of `nearer`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.config import dirs, env, order, places, procfile, settings, text
@@ -23,14 +22,14 @@ from devstack.config.settings import IMAGE, Settings
 from devstack.core import formation
 from devstack.core.model import Service
 from devstack.core.names import listing
+from devstack.core.record import State
 from devstack.errors import DevstackError, did_you_mean
 
 PORT, PORT_ON_MACOS = 5000, 8000
 """AirPlay listens on 5000 on macOS 12 and later."""
 
 
-@dataclass(slots=True)
-class Project:
+class Project(State):
     """One stack as it is asked for. `injected` is put under everything a person set, in every launch made after it is filled."""
 
     directory: Path

@@ -7,12 +7,11 @@ Rule 2: busy, down and unknown are three different answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
 from devstack.core.model import Launch
-from devstack.core.record import Record
+from devstack.core.record import Record, State, fresh
 
 
 class Health(StrEnum):
@@ -61,8 +60,7 @@ class Broker(Record):
     ours: bool = False
 
 
-@dataclass(slots=True)
-class Uses:
+class Uses(State):
     """What a process has told of the modules it imported.
 
     `files` are absolute paths of project files; `missing` absolute paths, without an ending, of modules that were looked for in the project
@@ -70,10 +68,10 @@ class Uses:
     parts of others.
     """
 
-    files: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
-    modules: dict[str, None] = field(default_factory=dict)
-    patched: set[str] = field(default_factory=set)
+    files: set[str] = fresh(factory=set)
+    missing: set[str] = fresh(factory=set)
+    modules: dict[str, None] = fresh(factory=dict)
+    patched: set[str] = fresh(factory=set)
 
     def add(self, message: Mapping[str, object]) -> None:
         """Take in what an `imported` message says."""
@@ -87,8 +85,7 @@ def _strings(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-@dataclass(slots=True, weakref_slot=True, eq=False)
-class Subject:
+class Subject(State):
     """One run of one process as the probes see it.
 
     `beacon` holds the newest message of each type that the process sent through its private channel, each with `seen`, our
@@ -103,10 +100,10 @@ class Subject:
     launch: Launch
     started: float
     broker: Broker | None = None
-    beacon: dict[str, dict[str, object]] = field(default_factory=dict)
-    uses: Uses = field(default_factory=Uses)
+    beacon: dict[str, dict[str, object]] = fresh(factory=dict)
+    uses: Uses = fresh(factory=Uses)
     tail: Callable[[], bytes] = lambda: b""
     pids: Callable[[], set[int]] = set
-    served: set[int] = field(default_factory=set)
-    taken: set[int | str] = field(default_factory=set)
-    holds: set[int | str] = field(default_factory=set)
+    served: set[int] = fresh(factory=set)
+    taken: set[int | str] = fresh(factory=set)
+    holds: set[int | str] = fresh(factory=set)

@@ -8,11 +8,10 @@ Rule 3: every phase comes with a `reason`, one sentence a person can use.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from devstack.core.record import Record
+from devstack.core.record import Record, State, fresh
 
 
 class Phase(StrEnum):
@@ -128,8 +127,7 @@ class Held(Record):
     pid: int | None
 
 
-@dataclass(slots=True)
-class Process:
+class Process(State):
     """One instance of a service. Each start is a `run` with a number of its own, so that late news about an old one is harmless."""
 
     name: str
@@ -146,7 +144,7 @@ class Process:
     starts: int = 0
     previous: Held | None = None
     """Exactly while RELOADING: the run that comes back when `run` fails."""
-    retiring: list[int] = field(default_factory=list)
+    retiring: list[int] = fresh(factory=list)
     """Runs with old code that finish what they have. They may live on in any phase."""
     clashed: tuple[int | str, ...] = ()
     """Places (ports, paths of sockets) that new code could not have beside the old: it is replaced from then on."""
@@ -174,8 +172,7 @@ class Process:
         return self.service.reload in ("quiesce", "overlap") and not self.clashed
 
 
-@dataclass(slots=True)
-class Stack:
+class Stack(State):
     """All services and processes of one `up`, in Procfile order. `Stack.of(services)` makes the processes."""
 
     services: dict[str, Service]
@@ -186,36 +183,29 @@ class Stack:
     finished: bool = False
     first_failure: int | None = None
     """Exit code of the first process that failed, as we shall pass it on."""
-    _instances: dict[str, list[Process]] = field(init=False, repr=False, default_factory=dict)
-    _needed_by: dict[str, list[str]] = field(init=False, repr=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for process in self.processes.values():
-            self._instances.setdefault(process.service.name, []).append(process)
-        for service in self.services.values():
-            for name in service.needs:
-                self._needed_by.setdefault(name, []).append(service.name)
+    _instances: dict[str, list[Process]] = fresh(factory=dict)
+    _needed_by: dict[str, list[str]] = fresh(factory=dict)
 
     @classmethod
     def of(cls, services: Iterable[Service], *, exit_on_failure: bool = False, max_failures: int = 5) -> Stack:
-        services = list(services)
-        processes = [
-            Process(f"{service.name}.{n}", service, n) for service in services for n in range(1, service.instances + 1)
-        ]
-        return cls(
-            {service.name: service for service in services},
-            {process.name: process for process in processes},
-            exit_on_failure=exit_on_failure,
-            max_failures=max_failures,
-        )
+        stack = cls({service.name: service for service in services}, {}, exit_on_failure, max_failures)
+        for service in stack.services.values():
+            stack._instances[service.name] = []
+            for n in range(1, service.instances + 1):
+                stack._add(Process(f"{service.name}.{n}", service, n))
+            for name in service.needs:
+                stack._needed_by.setdefault(name, []).append(service.name)
+        return stack
+
+    def _add(self, process: Process) -> None:
+        self.processes[process.name] = process
+        self._instances[process.service.name].append(process)
 
     def scale(self, name: str, count: int) -> list[Process]:
         """Make room for `count` instances; all that there ever were, in order."""
-        service, instances = self.services[name], self._instances.setdefault(name, [])
+        instances = self._instances[name]
         for n in range(len(instances) + 1, count + 1):
-            process = Process(f"{name}.{n}", service, n, surplus=True)
-            self.processes[process.name] = process
-            instances.append(process)
+            self._add(Process(f"{name}.{n}", self.services[name], n, surplus=True))
         return instances
 
     def of_service(self, name: str) -> Sequence[Process]:

@@ -12,19 +12,18 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from devstack.host.guard import Guard
 
 
-@dataclass(slots=True)
 class Tree:
     """A process that we started, with all its descendants. `over` once none is left: from then on its numbers mean nothing."""
 
-    pid: int
-    over: bool = False
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.over = False
 
 
 class Terminal(Protocol):

@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,9 +34,10 @@ PATHEXT = ".COM;.EXE;.BAT;.CMD"
 shares_descriptors = False
 
 
-@dataclass(slots=True)
 class JobTree(Tree):
-    job: job.Job | None = None
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.job = job.Job()
 
 
 def argv(words: Sequence[str], shell: bool, env: Mapping[str, str], cwd: str) -> list[str]:
@@ -94,8 +94,8 @@ def terminal() -> Terminal:
 
 
 def adopt(pid: int) -> Tree:
-    tree = JobTree(pid, job=job.Job())
-    _job(tree).start(pid)
+    tree = JobTree(pid)
+    tree.job.start(pid)
     return tree
 
 
@@ -121,7 +121,6 @@ def alive(tree: Tree) -> bool:
 
 def _job(tree: Tree) -> job.Job:
     assert isinstance(tree, JobTree)
-    assert tree.job
     return tree.job
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -75,6 +74,7 @@ class Kind(Record, aside=("arguments",)):
 
 
 OTHER = Kind()
+FAMILIES = ("celery", "django", "node", "redis", "servers")
 
 
 def recognise(argv: Sequence[str], context: Context) -> Kind:
@@ -84,7 +84,4 @@ def recognise(argv: Sequence[str], context: Context) -> Kind:
 
 @functools.cache
 def _families() -> list[Callable[[list[str], Context], Kind | None]]:
-    """All that lie here, in the order of their names."""
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return [module.recognise for module in modules if hasattr(module, "recognise")]
+    return [importlib.import_module(f"{__name__}.{name}").recognise for name in FAMILIES]

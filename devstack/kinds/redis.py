@@ -7,17 +7,16 @@ Rule 3: a line that does not say where its data goes writes no dump.rdb into the
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import ntpath
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from devstack.core.model import ProbeSpec
+from devstack.core.record import Record
 from devstack.core.redis_url import RedisUrl
 from devstack.kinds import Context, Kind
 
@@ -137,8 +136,7 @@ def _takes_value(word: str) -> bool:
     return word.startswith("-") and "=" not in word and not _SWITCHES.fullmatch(word)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Record):
     flavour: str
     numbers: tuple[int, ...]
 
@@ -196,6 +194,8 @@ def _login(url: RedisUrl) -> Iterable[tuple[str, ...]]:
         yield ("requirepass", url.password)
     if url.username and url.username != "default":
         # The hash, since an ACL rule cannot hold every character of a password.
+        import hashlib
+
         secret = "#" + hashlib.sha256(url.password.encode()).hexdigest() if url.password else "nopass"
         yield ("user", url.username, "on", secret, "~*", "&*", "+@all")
 

@@ -110,7 +110,9 @@ INTEGERS = [
     b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808",
 ]  # fmt: skip
 # None ends while the commands run: two servers never see it at the same moment.
-LIFETIMES = [number for number in INTEGERS if number not in (b"1", b"2", b"3", b"5", b"10", b"100", b"+1", b"01")] + [b"1000000"]
+LIFETIMES = [number for number in INTEGERS if number not in (b"1", b"2", b"3", b"5", b"10", b"100", b"+1", b"01")] + [
+    b"1000000"
+]
 COUNTS = [b"0", b"1", b"2", b"3", b"10", b"-1", b"x"]
 FLOATS = [
     b"0",

@@ -1,4 +1,4 @@
-"""Values that never change: equal by type and fields, made and matched as dataclasses are."""
+"""Values that never change are equal by type and fields, made and matched as dataclasses are; states change, and are themselves alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from devstack.core.record import Record, replace
+from devstack.core.record import Record, State, fresh, replace
 
 
 class Point(Record):
@@ -68,3 +68,33 @@ def test_it_can_be_taken_apart_by_match() -> None:
 
 def test_a_function_as_a_default_stays_a_function() -> None:
     assert Call().function(1) == 2
+
+
+class Named(State):
+    name: str
+    notes: list[str] = fresh(factory=list)
+
+
+class Counted(Named):
+    count: int = 0
+
+
+def test_a_state_changes_and_is_equal_to_itself_alone() -> None:
+    one, other = Named("a"), Named("a")
+    one.notes.append("seen")
+    one.name = "b"
+    assert (one.name, one.notes, other.notes) == ("b", ["seen"], [])
+    assert one != Named("b", ["seen"])
+    assert len({one, other}) == 2
+    assert repr(one) == "Named(name='b', notes=['seen'])"
+
+
+def test_what_is_given_wins_over_a_fresh_default() -> None:
+    notes = ["mine"]
+    assert Named("a", notes).notes is notes
+
+
+def test_a_subclass_has_the_fields_of_its_base_first() -> None:
+    counted = Counted("a", ["x"], 3)
+    assert (counted.name, counted.notes, counted.count) == ("a", ["x"], 3)
+    assert Counted("b").notes == []
