@@ -29,7 +29,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             the embedded server: a child process of its own, imported by nothing
   demo/     layout proof customer
             the demo shop
-  cli/      group plain session up check absent apps outlook doctor demo look options provide later
+  cli/      group plain session up check absent apps outlook doctor demo look options provide later streams
             driven live ps change down why logs colour background run attach completion names report
             what a person types
 """

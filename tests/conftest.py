@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -30,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, handler)
     if config.getoption("--bare"):
         os.environ["PYTHONPATH"] = BARE
+    with contextlib.suppress(ImportError):  # it is not there among the Windows tests
+        import hypothesis
+
+        # The same examples each time, or a test would fail for somebody who has changed nothing; --soak looks for new ones.
+        hypothesis.settings.register_profile("same", derandomize=True, database=None)
+        hypothesis.settings.load_profile("default" if config.getoption("--soak") else "same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,19 +23,24 @@ def up(words: list[str]) -> None:
         _, procfile = names.pop(place), names.pop(place)
     if any(not word or word.startswith("-") for word in [*names, *([] if procfile is None else [procfile])]):
         return
-    _without_tls()
-    from devstack.cli import session
-    from devstack.cli.look import look
-    from devstack.cli.options import surroundings
-    from devstack.config.options import Options
+    from devstack.cli.streams import standard_streams
+    from devstack.host import here
     from devstack.host.orphans import new_run
 
-    gc.freeze()
-    gc.enable()
-    seen = look(timestamps=True, prefix=True, color=None, only=(), hidden=(), as_json=False)
-    session.run(
-        Options(names=tuple(names), procfile=procfile, colour=seen.colour, run=new_run(), **surroundings()), seen
-    )
+    standard_streams()
+    run = new_run()
+    with here().guard(run) as guard:
+        _without_tls()
+        from devstack.cli import session
+        from devstack.cli.look import look
+        from devstack.cli.options import surroundings
+        from devstack.config.options import Options
+
+        gc.freeze()
+        gc.enable()
+        seen = look(timestamps=True, prefix=True, color=None, only=(), hidden=(), as_json=False)
+        options = Options(names=tuple(names), procfile=procfile, colour=seen.colour, run=run, **surroundings())
+        session.run(options, seen, guard)
 
 
 def _without_tls() -> None:

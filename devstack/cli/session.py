@@ -27,6 +27,7 @@ from devstack.core.model import Stack
 from devstack.core.names import listing
 from devstack.errors import UNREAD, DevstackError
 from devstack.host import orphans
+from devstack.host.guard import Guard
 from devstack.kinds import OTHER
 from devstack.runtime.logs import Logs
 from devstack.runtime.output import Look, Output
@@ -43,9 +44,8 @@ class AlreadyRuns(DevstackError):
     """There is an `up` in this project already."""
 
 
-def run(options: Options, look: Look, take_over: bool = False) -> NoReturn:
+def run(options: Options, look: Look, guard: Guard, take_over: bool = False) -> NoReturn:
     """Start everything that is asked for, in order, and stay until it is over. DevstackError when that is not possible."""
-    _standard_streams()
     here = host.here()
     project = load(options)
     processes = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
@@ -53,16 +53,7 @@ def run(options: Options, look: Look, take_over: bool = False) -> NoReturn:
     project.make_directories()
     with _alone(project, here), _swept(project) as swept:
         here.prepare(len(processes))
-        sys.exit(asyncio.run(_run(project, here, look, processes, swept, take_over)))
-
-
-def _standard_streams() -> None:
-    """With `devstack up >&-` the first file that we open would become our output."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+        sys.exit(asyncio.run(_run(project, here, look, guard, processes, swept, take_over)))
 
 
 @contextlib.contextmanager
@@ -166,7 +157,9 @@ def _aside(text: str) -> None:
     teller.join(ASIDE_WITHIN)
 
 
-async def _run(project: Project, here: host.Host, look: Look, processes: list[str], swept: str, take_over: bool) -> int:
+async def _run(
+    project: Project, here: host.Host, look: Look, guard: Guard, processes: list[str], swept: str, take_over: bool
+) -> int:
     settings = project.settings
     logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
     output = Output([*processes, "redis.1"], look=look, logs=logs)
@@ -179,7 +172,7 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
         async with driven(project, here, lambda: session.supervisor, session.asked_to_leave, logs.listen, output.say):
             provided = await provide(project, output.say)
             with only_beat(project, here, provided.broker):
-                code = await _supervise(project, here, session, provided, take_over)
+                code = await _supervise(project, here, session, guard, provided, take_over)
     except asyncio.CancelledError:
         if session.code is None:
             raise
@@ -191,7 +184,9 @@ async def _run(project: Project, here: host.Host, look: Look, processes: list[st
     return code if session.code is None else session.code
 
 
-async def _supervise(project: Project, here: host.Host, session: Session, provided: Provided, take_over: bool) -> int:
+async def _supervise(
+    project: Project, here: host.Host, session: Session, guard: Guard, provided: Provided, take_over: bool
+) -> int:
     stack = Stack.of(
         project.services,
         exit_on_failure=project.options.exit_on_failure,
@@ -199,7 +194,6 @@ async def _supervise(project: Project, here: host.Host, session: Session, provid
     )
     known = [service for service in project.services if service.kind != OTHER.name]
     urls = {service.name: url for service in known if (url := service.launch(1).url)}
-    guard = here.guard(project.options.run)
     session.supervisor = Supervisor(
         stack, here, session.output, guard=guard, broker=provided.broker, urls=urls, take_over=take_over
     )

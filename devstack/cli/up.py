@@ -14,8 +14,10 @@ from devstack.cli.look import look as look_of
 from devstack.cli.look import look_options
 from devstack.cli.names import offered
 from devstack.cli.options import options, project_options
+from devstack.cli.streams import standard_streams
 from devstack.config.load import load
 from devstack.config.options import Options
+from devstack.host import here
 from devstack.host.orphans import new_run
 
 
@@ -79,7 +81,9 @@ def up(names: tuple[str, ...], take_over: bool, detach: bool, follow: bool, **gi
     if detach and not behind:
         background.detach(load(asked))
     try:
-        session.run(asked, look, take_over)
+        standard_streams()
+        with here().guard(asked.run) as guard:
+            session.run(asked, look, guard, take_over)
     except session.AlreadyRuns as already:
         if not follow:
             raise

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 
 PROCFILES = ("Procfile.dev", "Procfile")
@@ -43,9 +44,9 @@ def identity(project: str) -> tuple[str, str]:
 
 
 def _sha256(data: bytes) -> str:
-    for module in ("_sha2", "_sha256"):  # of Python 3.12 and of 3.11; hashlib loads OpenSSL, for 3 ms
-        with contextlib.suppress(ImportError):
-            return str(importlib.import_module(module).sha256(data).hexdigest())
+    module = "_sha2" if sys.version_info >= (3, 12) else "_sha256"  # hashlib loads OpenSSL, for 3 ms
+    with contextlib.suppress(ImportError):
+        return str(importlib.import_module(module).sha256(data).hexdigest())
     import hashlib
 
     return hashlib.sha256(data).hexdigest()

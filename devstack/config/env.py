@@ -17,10 +17,11 @@ from pathlib import Path
 from devstack.config import text
 from devstack.errors import DevstackError
 
-_WINDOWS_PATH = re.compile(r"""=\s*"[A-Za-z]:(?:\\\\|[^"])*?(?<!\\)\\[abfnrtv'"]""")
+# Compiled by whoever needs it, not at each start.
+_WINDOWS_PATH = r"""=\s*"[A-Za-z]:(?:\\\\|[^"])*?(?<!\\)\\[abfnrtv'"]"""
 """A drive letter in double quotes followed by a backslash that python-dotenv takes for a control character."""
 
-_SWALLOWED = re.compile(r"\n(export )?[A-Za-z_]\w*=")
+_SWALLOWED = r"\n(export )?[A-Za-z_]\w*="
 
 
 class EnvFile:
@@ -56,12 +57,12 @@ def parse(content: str, where: str, environ: Mapping[str, str], overrides: bool,
         elif binding.key is not None and binding.value is None:
             found.notes.append(f"{where}:{line}: {binding.key} has no = and is left out")
         elif binding.key is not None and binding.value is not None:
-            if _WINDOWS_PATH.search(original):
+            if re.search(_WINDOWS_PATH, original):
                 found.notes.append(
                     f"{where}:{line}: \\n, \\t and the like are control characters in double quotes; "
                     f"write {binding.key}='…' with single quotes, or / for \\"
                 )
-            if _SWALLOWED.search(original.rstrip()):
+            if re.search(_SWALLOWED, original.rstrip()):
                 lines = f"{line} to {line + original.rstrip().count(chr(10))}"
                 found.notes.append(
                     f"{where}:{line}: the value of {binding.key} goes over lines {lines}; is a closing quote missing?"

@@ -30,9 +30,9 @@ LAST_PORT = 65535
 _ENVIRONMENT_RUNNERS = {"uv", "poetry", "pipenv", "pdm", "rye", "hatch"}
 """Wrappers that choose the interpreter themselves."""
 _SHELLS = {"sh", "bash", "dash", "zsh"}
-_WATCHMEDO = re.compile(
-    r"(?:(?:[^'\"\\]|'[^']*'|\"[^\"\\]*\")*[\s/.])?watchmedo\s+auto-restart\s(?P<options>[^|&;<>()`$]*?)\s--\s.+",
-    re.DOTALL,
+# Compiled by whoever needs it, not at each start.
+_WATCHMEDO = (
+    r"(?s)(?:(?:[^'\"\\]|'[^']*'|\"[^\"\\]*\")*[\s/.])?watchmedo\s+auto-restart\s(?P<options>[^|&;<>()`$]*?)\s--\s.+"
 )
 
 
@@ -147,7 +147,7 @@ def understand(line: Line, ground: Ground, n: int) -> Reading:
 def _parse(line: Line, system: str) -> commands.Command:
     """`watchmedo auto-restart --pattern=*.py -- celery …` needs a shell for nothing but the pattern, which is not going to be used."""
     command, text = commands.parse(line.command, line.command_where, system), line.command
-    if command.needs_shell and (match := _WATCHMEDO.fullmatch(text)):
+    if command.needs_shell and (match := re.fullmatch(_WATCHMEDO, text)):
         escaped = re.sub(r"(?<!\\)[*?\[\]{}~]", r"\\\g<0>", match["options"])
         return commands.parse(
             text[: match.start("options")] + escaped + text[match.end("options") :], line.command_where, system

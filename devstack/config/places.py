@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from devstack.config import dirs, settings, suggest
+from devstack.config import dirs, settings
 from devstack.config.options import Options
 from devstack.errors import DevstackError, did_you_mean
 
@@ -46,6 +46,8 @@ def procfile(options: Options, chosen: settings.Settings, project: Path) -> tupl
             return project / name, "default"
     if any(each.command for each in chosen.processes.values()):
         return None, "default"
+    from devstack.config import suggest
+
     raise DevstackError(f"there is no Procfile in {project}", why=_others(project), fix=suggest.sentence(project))
 
 
@@ -84,6 +86,8 @@ def _existing(name: str, places: tuple[Path, ...], where: str) -> Path:
 
 def _lookalikes(place: Path) -> list[str]:
     """Files that are perhaps meant: Procfile-dev, procfile, Procfile.txt, docker/web/Procfile."""
+    from devstack.config import suggest
+
     try:
         return sorted(called(each, place) for each in suggest.files(place) if each.name.lower().startswith("procfile"))
     except OSError:

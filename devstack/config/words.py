@@ -22,8 +22,10 @@ ENDS_A_WORD = " \t\n|&;()<>"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OPERATOR = re.compile(r":?[-+]")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=", re.ASCII)
-_SHELL_SETS = re.compile(
-    r"IFS|PPID|OLDPWD|OPTIND|OPTARG|PS[1-4]|LINENO|RANDOM|SRANDOM|SECONDS|EPOCH\w*|E?UID|GROUPS|HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|SHELLOPTS|SHLVL|BASH\w*|DIRSTACK|FUNCNAME|PIPESTATUS|_"
+# Compiled by whoever needs it, not at each start.
+_SHELL_SETS = (
+    r"IFS|PPID|OLDPWD|OPTIND|OPTARG|PS[1-4]|LINENO|RANDOM|SRANDOM|SECONDS|EPOCH\w*|E?UID|GROUPS|"
+    r"HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|SHELLOPTS|SHLVL|BASH\w*|DIRSTACK|FUNCNAME|PIPESTATUS|_"
 )
 """Variables that sh, or bash under that name, sets by itself. PWD is one too; `Command.expand` provides it."""
 _IN_A_PATH = re.compile(r"\\(?=[\w.])")
@@ -248,7 +250,7 @@ class Reader:
         return self.text[start : self.at]
 
     def _parameter(self, name: str, operator: str, default: Word | None, quoted: bool) -> Parameter:
-        if _SHELL_SETS.fullmatch(name):
+        if re.fullmatch(_SHELL_SETS, name):
             self.needs_shell(f"${name}")
         return Parameter(name, operator, default, quoted)
 

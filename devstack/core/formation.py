@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from devstack.errors import DevstackError, did_you_mean
 
-ENTRY = re.compile(r"([A-Za-z0-9_-]+)=([0-9]{1,4})")
+ENTRY = r"([A-Za-z0-9_-]+)=([0-9]{1,4})"
 
 
 def parse(text: str, known: Sequence[str], where: str = "--formation") -> dict[str, int]:
@@ -18,7 +18,7 @@ def parse(text: str, known: Sequence[str], where: str = "--formation") -> dict[s
     formation: dict[str, int] = {}
     rest: int | None = None
     for entry in filter(None, (part.strip() for part in text.split(","))):
-        match = ENTRY.fullmatch(entry)
+        match = re.fullmatch(ENTRY, entry)
         if not match:
             raise DevstackError(
                 f'"{entry}" is not a formation', why="each entry is NAME=COUNT", fix="-m worker=2,beat=0", where=where

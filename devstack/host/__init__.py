@@ -7,15 +7,17 @@ Rule 3: only processes that we started are signalled, and never one whose pid ma
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from devstack.host.guard import Guard
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from devstack.host.guard import Guard
 
 
 class Tree:

@@ -2,11 +2,12 @@
 
 Rule 1: it is never waited for, but at the end, and then not for long; without it everything works, except that nobody cleans up after a
 kill -9.
+Rule 2: it comes up while `devstack up` still imports what it needs, on another core: a process that comes up while the first of the stack
+is spawned keeps that one waiting for its turn, 7 ms.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import subprocess
 import sys
@@ -19,7 +20,10 @@ END_WITHIN = 8.0
 
 
 class Guard:
-    """`started` and `gone` for each process; `close` once nothing should be left: it ends what left its process group."""
+    """`started` and `gone` for each process; `close` once nothing should be left: it ends what left its process group.
+
+    At the end of its `with` it is gone, also when it has not come to that.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -34,6 +38,12 @@ class Guard:
             bufsize=0,
         )
 
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
     def started(self, pid: int) -> None:
         self._say(f"+{pid}\n")
 
@@ -42,13 +52,17 @@ class Guard:
 
     async def close(self) -> None:
         """End what is still there, and the guardian with it."""
-        with contextlib.suppress(subprocess.TimeoutExpired, OSError):
-            await _aside(self._process.communicate, None, END_WITHIN)
+        await _aside(self._leave)
         if self._process.poll() != 0 and sys.platform != "win32":
             # Somebody has killed it, and perhaps its twin: then nobody has ended what left its process group.
             from devstack.host import guardian
 
             await _aside(guardian.end, self._run, {})
+
+    def _leave(self) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(subprocess.TimeoutExpired, OSError):
+                self._process.communicate(None, END_WITHIN)
 
     def _say(self, line: str) -> None:
         assert self._process.stdin
@@ -57,6 +71,8 @@ class Guard:
 
 
 async def _aside(call: Callable[..., object], *arguments: object) -> None:
+    import asyncio
+
     try:
         await asyncio.to_thread(call, *arguments)
     except RuntimeError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import psutil
@@ -22,15 +22,16 @@ GRACE = 3.0
 KILL_WITHIN = 5.0
 
 
-class Orphan(NamedTuple):
+class Orphan:
     """`process` as in DEVSTACK_PROCESS ("worker.1"), `directory` where it runs."""
 
-    pid: int
-    run: str
-    process: str
-    command: str
-    directory: str
-    handle: psutil.Process
+    def __init__(self, run: str, process: str, command: str, directory: str, handle: psutil.Process) -> None:
+        self.pid = handle.pid
+        self.run = run
+        self.process = process
+        self.command = command
+        self.directory = directory
+        self.handle = handle
 
     def __str__(self) -> str:
         return f"{self.process} (pid {self.pid}): {self.command}"
@@ -59,7 +60,7 @@ def find(run: str | None = None) -> list[Orphan]:
             if not living[marker]:
                 name = environment.get("DEVSTACK_PROCESS", "?")
                 command = " ".join(process.cmdline()) or process.name()
-                found.append(Orphan(process.pid, marker, name, command, process.cwd(), process))
+                found.append(Orphan(marker, name, command, process.cwd(), process))
     return sorted(found, key=lambda orphan: orphan.handle.create_time())
 
 

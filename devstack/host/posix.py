@@ -5,7 +5,6 @@ A grandchild that makes a session of its own (a daemon) leaves the group; the gu
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -17,11 +16,14 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from devstack.errors import DevstackError
 from devstack.host import Terminal, Tree
 from devstack.host.guard import Guard
+
+if TYPE_CHECKING:
+    import asyncio
 
 assert sys.platform != "win32"
 
@@ -51,14 +53,12 @@ def _resolved(words: Sequence[str], env: Mapping[str, str], cwd: str) -> list[st
         if os.path.isdir(found) or not os.access(found, os.X_OK):
             raise PermissionError(errno.EACCES, "is not an executable file", program)
         return list(words)
-    import shutil
-
-    # A relative PATH entry is meant from where the process runs, not from where we do.
-    path = os.pathsep.join(os.path.join(cwd, entry) for entry in env.get("PATH", os.defpath).split(os.pathsep))
-    resolved = shutil.which(program, path=path)
-    if resolved is None:
-        raise FileNotFoundError(errno.ENOENT, "command not found", program)
-    return [resolved, *words[1:]]
+    # By ourselves: `shutil` costs 3 ms, for compressors. A relative entry is meant from where the process runs, not from where we do.
+    for entry in env.get("PATH", os.defpath).split(os.pathsep):
+        found = os.path.join(cwd, entry, program)
+        if os.access(found, os.X_OK) and not os.path.isdir(found):
+            return [found, *words[1:]]
+    raise FileNotFoundError(errno.ENOENT, "command not found", program)
 
 
 def spawn_options() -> dict[str, Any]:
@@ -193,6 +193,8 @@ def guard(run: str) -> Guard:
 def prepare(processes: int) -> None:
     _make_room(processes)
     if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        import asyncio
+
         # The default watcher of 3.11 is a thread for each child; later versions choose pidfds by themselves.
         with contextlib.suppress(OSError):
             os.close(os.pidfd_open(os.getpid()))

@@ -170,6 +170,9 @@ class Jobs(Guard):
             self._around = job.Job()
             self._around.take_ourselves()
 
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def started(self, pid: int) -> None:
         pass
 

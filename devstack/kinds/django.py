@@ -27,9 +27,8 @@ ONE_SHOTS = frozenset(
 )
 """Of Django itself and of widespread apps. A command that is not known may run for ever, so nothing waits for it to end."""
 
-_ADDRESS = re.compile(
-    r"(?:(?P<host>\d{1,3}(?:\.\d{1,3}){3}|\[[a-fA-F0-9:]+\]|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*):)?(?P<port>\d+)"
-)
+# Compiled by whoever needs it, not at each start.
+_ADDRESS = r"(?:(?P<host>\d{1,3}(?:\.\d{1,3}){3}|\[[a-fA-F0-9:]+\]|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*):)?(?P<port>\d+)"
 """As in django.core.management.commands.runserver."""
 _NUMBERS = {"-v", "--verbosity", "--reloader-interval", "--truncate-sql", "--threads"}
 """Options whose value could be taken for a port."""
@@ -66,6 +65,6 @@ def _server(command: str, words: list[str], context: Context) -> Kind:
 def _address(words: list[str]) -> Address:
     host = "::1" if {"-6", "--ipv6"}.intersection(words) else "127.0.0.1"
     for before, word in zip(["", *words], words, strict=False):
-        if before not in _NUMBERS and (match := _ADDRESS.fullmatch(word)):
+        if before not in _NUMBERS and (match := re.fullmatch(_ADDRESS, word)):
             return at(match["host"] or host, match["port"])
     return at(host, "8000")

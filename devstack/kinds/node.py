@@ -31,7 +31,8 @@ _WITH_VALUE = {
     "--package",
     "--loglevel",
 }
-_SOUNDS_LIKE_A_SERVER = re.compile(r"(?:dev|start|serve|develop|preview|storybook)(?:[:._-].*)?")
+# Compiled by whoever needs it, not at each start.
+_SOUNDS_LIKE_A_SERVER = r"(?:dev|start|serve|develop|preview|storybook)(?:[:._-].*)?"
 TOOLS: dict[str, set[str]] = {
     "astro": {"dev", "preview"},
     "browser-sync": {"start"},
@@ -74,7 +75,7 @@ def _recognise(argv: list[str]) -> Kind | None:
         words = words[1:]
     if not words:
         return None
-    if runs_scripts and words[0] not in TOOLS and _SOUNDS_LIKE_A_SERVER.fullmatch(words[0]):
+    if runs_scripts and words[0] not in TOOLS and re.fullmatch(_SOUNDS_LIKE_A_SERVER, words[0]):
         return _server(after=("redis",), ready_within=None)
     return _tool(words) or Kind(name="node")
 

@@ -23,11 +23,12 @@ from devstack.kinds import Context, Kind
 SERVERS: Final = ("redis-server", "valkey-server", "keydb-server", "memurai")
 """Names of programs, the best known first."""
 _ALSO: Final = ("redis-stack-server", "dragonfly")
-_IMAGES: Final = re.compile(r"(?:.*/)?(?:redis|valkey|redis-stack|redis-stack-server|keydb|dragonfly)(?:[:@].*)?")
+# Patterns are compiled by whoever needs them, not at each start.
+_IMAGES: Final = r"(?:.*/)?(?:redis|valkey|redis-stack|redis-stack-server|keydb|dragonfly)(?:[:@].*)?"
 _SAYS_WHERE: Final = {"", "dir", "save", "dbfilename", "appendonly", "include"}
 """Options of those who have thought of their data; "" is a conf file."""
 _IN_URL: Final = ("port", "unixsocket", "requirepass")
-_SWITCHES: Final = re.compile(r"-[dit]+|--(?:rm|init|detach|interactive|tty|privileged|read-only)")
+_SWITCHES: Final = r"-[dit]+|--(?:rm|init|detach|interactive|tty|privileged|read-only)"
 EVERY: Final = 5.0
 """Seconds between two questions to a Redis that is ready."""
 
@@ -120,7 +121,7 @@ def _of_container(argv: list[str]) -> str | None:
         return None
     # What follows an option is its value, unless the option takes none: `--name redis postgres` is no Redis.
     pairs = itertools.pairwise(argv[argv.index("run") :])
-    if not any(_IMAGES.fullmatch(word) for before, word in pairs if not _takes_value(before)):
+    if not any(re.fullmatch(_IMAGES, word) for before, word in pairs if not _takes_value(before)):
         return None
     for word, after in zip(argv, [*argv[1:], ""], strict=True):
         name, mark, value = word.partition("=")
@@ -133,7 +134,7 @@ def _of_container(argv: list[str]) -> str | None:
 
 
 def _takes_value(word: str) -> bool:
-    return word.startswith("-") and "=" not in word and not _SWITCHES.fullmatch(word)
+    return word.startswith("-") and "=" not in word and not re.fullmatch(_SWITCHES, word)
 
 
 class Version(Record):

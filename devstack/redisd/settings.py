@@ -47,7 +47,7 @@ def read(words: Sequence[str], stdin: bytes) -> Settings:
         for written in stdin.splitlines():
             if written.strip() and not written.lstrip().startswith(b"#"):
                 try:
-                    lines.append(split(written))
+                    lines += filter(None, [split(written)])  # a NUL ends a line, also an empty one
                 except Malformed:
                     raise BadSetting(
                         f"a line of the configuration has unbalanced quotes: {written.split()[0].decode('utf-8', 'replace')}"

@@ -16,7 +16,7 @@ from devstack.runtime import voice
 
 REMEMBERED = 10.0
 """Seconds; after that one would have to look for it."""
-_AT_A_LINE = re.compile(r": (?P<error>.+ \(\S+:\d+\))$")
+_AT_A_LINE = r": (?P<error>.+ \(\S+:\d+\))$"
 
 
 class Frames:
@@ -32,7 +32,7 @@ class Frames:
         """The frame for an Announce of "failed", "kept" or "overdue", or the line that stands for it."""
         if said.kind == "overdue":
             return voice.error(process, said, tail, "", blocked)
-        if match := _AT_A_LINE.search(cause.why):
+        if match := re.search(_AT_A_LINE, cause.why):
             name, at = self._shown.get(match["error"], (process.name, 0.0))
             if name != process.name and time.monotonic() - at < REMEMBERED:
                 return voice.same_error(process, said, name, blocked)

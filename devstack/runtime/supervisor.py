@@ -25,7 +25,7 @@ from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host, Terminal
 from devstack.host.guard import Guard
-from devstack.runtime import clash, preflight, voice
+from devstack.runtime import clash, voice
 from devstack.runtime.frames import Frames
 from devstack.runtime.launcher import Launcher, explain_spawn
 from devstack.runtime.output import Output
@@ -264,9 +264,7 @@ class Supervisor:
         name, number = process.name, run.subject.run
         if process.previous is None:
             await clash.free(process.clashed)
-        if process.previous is None and (
-            taken := await preflight.port_taken(run.question, process.service.name, self._take_over)
-        ):
+        if process.previous is None and (taken := await self._port_taken(run)):
             run.alive, run.cause = False, taken
             self.tell(e.SpawnFailed(name, number, 1, taken.why))
             return
@@ -291,6 +289,14 @@ class Supervisor:
             run.probe_beside(self._held(run))
         elif not process.service.oneshot:
             run.probe()
+
+    async def _port_taken(self, run: Run) -> Cause | None:
+        """By a stranger, who would answer our probe."""
+        if "port" not in run.question.options:
+            return None
+        from devstack.runtime import preflight
+
+        return await preflight.port_taken(run.question, run.process.service.name, self._take_over)
 
     def _others(self, run: Run) -> list[Run]:
         """The older runs of the same process that still live."""

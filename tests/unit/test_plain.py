@@ -10,6 +10,7 @@ from devstack.cli import plain, session
 from devstack.cli.up import up
 from devstack.config.options import Options
 from devstack.core.record import replace
+from devstack.host.guard import Guard
 from devstack.runtime.output import Look
 
 Asked = tuple[Options, Look, bool]
@@ -23,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
     monkeypatch.chdir(tmp_path)
     found: list[Asked] = []
 
-    def run(options: Options, look: Look, take_over: bool = False) -> None:
+    def run(options: Options, look: Look, guard: Guard, take_over: bool = False) -> None:
         found.append((replace(options, run=""), look, take_over))
 
     monkeypatch.setattr(session, "run", run)

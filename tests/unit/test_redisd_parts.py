@@ -6,7 +6,7 @@ import contextlib
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devstack.redisd import __main__ as program
@@ -126,6 +126,7 @@ def test_what_is_for_redis_alone_is_passed_over_and_the_command_line_wins() -> N
     assert read(["--save", ""], b"").save == 0
 
 
+@example(b"\x00")
 @given(st.binary(max_size=60))
 def test_any_configuration_is_settings_or_a_sentence(conf: bytes) -> None:
     with contextlib.suppress(BadSetting):
