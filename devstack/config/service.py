@@ -5,7 +5,6 @@ Rule: every value carries its source.
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +173,8 @@ def _watch(
         if whole.is_dir():
             directories.append(str(whole))
         elif whole.is_file():
+            import glob
+
             patterns.append((str(whole.parent), glob.escape(whole.name)))
         elif first < len(parts) and place.is_dir():
             patterns.append((str(place), "/".join(parts[first:])))

@@ -6,10 +6,10 @@ Rule 2: recognising is pure: it reads the words of a command and its Context, ne
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import cast
 
 from devstack.core.model import ProbeSpec
 from devstack.core.record import Record
@@ -79,9 +79,8 @@ FAMILIES = ("celery", "django", "node", "redis", "servers")
 
 def recognise(argv: Sequence[str], context: Context) -> Kind:
     """The kind of an expanded, unwrapped command line; OTHER when no family knows it."""
-    return next((kind for find in _families() if (kind := find(list(argv), context))), OTHER)
-
-
-@functools.cache
-def _families() -> list[Callable[[list[str], Context], Kind | None]]:
-    return [importlib.import_module(f"{__name__}.{name}").recognise for name in FAMILIES]
+    for name in FAMILIES:
+        family = importlib.import_module(f"{__name__}.{name}")
+        if kind := family.recognise(list(argv), context):
+            return cast(Kind, kind)
+    return OTHER
