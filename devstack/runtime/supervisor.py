@@ -9,7 +9,6 @@ leave half of it supervised.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -227,7 +226,10 @@ class Supervisor:
                 self._runs[name, run].retired_at = time.monotonic()
                 self._end(name, run, polite=True)
             case e.SetTimer(name, run, purpose, after):
-                after *= 1 + JITTER * random.random() if purpose == "backoff" else 1
+                if purpose == "backoff":
+                    import random
+
+                    after *= 1 + JITTER * random.random()
                 if purpose == "grace":
                     self._later(max(0.0, after - LAST_LOOK), self._ask_what_it_does, name, run)
                 self._later(after, self.tell, e.Elapsed(name, run, purpose))
