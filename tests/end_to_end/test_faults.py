@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.faults import BOUND, KINDS, children, nasty, nothing_is_left, running
 from tests.support.redis_server import eventually
-from tests.support.up import MARK, Up, marked
+from tests.support.up import MARK, Up, kill_all, marked
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
 
@@ -82,8 +82,7 @@ def test_ctrl_z_and_fg_are_those_of_any_program(tmp_path: Path) -> None:
         assert shell.match[1] == "130"
         eventually(lambda: marked(mark) == [shell.pid], "processes are left")
     finally:
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(marked(mark))
         shell.close(force=True)
 
 
@@ -151,8 +150,7 @@ def test_a_reader_that_goes_after_one_line_ends_everything(tmp_path: Path) -> No
         subprocess.run(["/bin/sh", "-c", line], cwd=project, env=env, capture_output=True, timeout=BOUND)
         eventually(lambda: not marked(mark), "processes are left")
     finally:
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(marked(mark))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -170,8 +168,7 @@ def test_an_output_that_nobody_reads_holds_up_no_end(tmp_path: Path, number: sig
         assert up.wait(BOUND) == (143 if number == signal.SIGTERM else -9)
         eventually(lambda: not marked(mark), "processes are left")
     finally:
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(marked(mark))
         up.wait()
         up.stdout.close()
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.faults import BOUND, KINDS, children, nasty, running
 from tests.support.redis_server import eventually, free_port
-from tests.support.up import MARK, Up, devstack, marked
+from tests.support.up import MARK, Up, devstack, kill_all, marked
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")
 pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals are POSIX")
@@ -58,8 +58,7 @@ def test_a_closed_terminal_ends_everything(project: Path) -> None:
             terminal.close(force=False)
         eventually(lambda: not marked(mark), "processes are left", within=BOUND)
     finally:
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(marked(mark))
         terminal.close(force=True)
 
 

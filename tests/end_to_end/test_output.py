@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.up import DEADLINE, MARK, marked
+from tests.support.up import DEADLINE, MARK, kill_all, marked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="reads /proc and a POSIX pipe")
 
@@ -70,8 +69,7 @@ def running(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes
     finally:
         process.kill()
         process.wait()
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(marked(mark))
         assert process.stdout
         process.stdout.close()
 

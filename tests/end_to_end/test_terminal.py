@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.redis_server import eventually
-from tests.support.up import MARK, marked
+from tests.support.up import MARK, kill_all, marked
 
 pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals are POSIX")
 
@@ -67,8 +67,7 @@ def terminals() -> Iterator[list[Terminal]]:
     yield opened
     for terminal in opened:
         terminal.child.close(force=True)
-        for pid in marked(terminal.mark):
-            os.kill(pid, 9)
+        kill_all(marked(terminal.mark))
 
 
 def test_ctrl_c_stops_everything_and_says_so(tmp_path: Path, terminals: list[Terminal]) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -63,9 +63,7 @@ class Up:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for pid in self.left():
-            with contextlib.suppress(ProcessLookupError):  # it was on its way out
-                os.kill(pid, signal.SIGKILL)
+        kill_all(self.left())
         self._reader.join(5)
         assert self.process.stdout
         self.process.stdout.close()
@@ -116,6 +114,13 @@ def marked(mark: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """Those that are still there: one may have been on its way out."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def devstack(directory: Path, *arguments: str, env: Sequence[tuple[str, str]] = ()) -> subprocess.CompletedProcess[str]:
