@@ -15,6 +15,8 @@ from enum import Enum, auto
 
 ECHOES = 4
 """Echoes in a row that put a file to the test."""
+LATE, LATE_ECHOES = 1.0, 10
+"""Seconds after which a person may have seen the start, and saves again: then it takes so many."""
 CALM, LONG_CALM = 2.0, 5.0
 CLEARED = 60.0
 """Seconds for which one that has passed the test is not tested again, and for which the last step of the test is open."""
@@ -79,11 +81,12 @@ class Echoes:
         file.delays.append(echo)
         if file.stage is _Stage.LEFT:
             return Verdict.LEAVE
-        alike = _alike(file.delays[-ECHOES:])
+        needed = ECHOES if min(file.delays[-ECHOES:]) < LATE else LATE_ECHOES
+        alike = _alike(file.delays[-needed:])
         if file.stage is _Stage.LAST_STEP and now - file.since < CLEARED and alike:
             file.stage, file.since, file.owed = _Stage.LEFT, now, True
             return Verdict.PROVEN
-        if len(file.delays) < ECHOES or not alike or now - file.cleared < CLEARED:
+        if len(file.delays) < needed or not alike or now - file.cleared < CLEARED:
             file.stage = _Stage.FREE
             return Verdict.TELL
         file.stage, file.since = _Stage.HELD, now

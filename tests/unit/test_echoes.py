@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack.core.echoes import CALM, CLEARED, ECHOES, LONG_CALM, Echoes, Verdict
+from devstack.core.echoes import CALM, CLEARED, ECHOES, LATE_ECHOES, LONG_CALM, Echoes, Verdict
 
 SUSPICIOUS = (None, *[0.5] * ECHOES)
 TELL, HOLD, PROVEN, LEAVE = Verdict.TELL, Verdict.HOLD, Verdict.PROVEN, Verdict.LEAVE
@@ -98,6 +98,13 @@ def test_saves_of_a_person_come_at_all_times() -> None:
     file = File()
     delays = (None, 1.9, 0.4, 1.2, 0.2, 1.8, 0.9, 0.1, 1.5)
     assert [file.written(each) for each in delays] == [TELL] * len(delays)
+
+
+def test_who_may_have_seen_the_start_is_not_suspected_so_soon() -> None:
+    file = File()
+    assert [file.written(each) for each in (None, *[1.25] * LATE_ECHOES)] == [*[TELL] * LATE_ECHOES, HOLD]
+    assert file.calm()
+    assert file.written(1.25) is PROVEN
 
 
 def test_files_are_judged_each_for_itself() -> None:
