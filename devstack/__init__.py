@@ -12,7 +12,7 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what devstack knows about known programs
   probes/   tcp http exec log redis celery beat told control ports resp
             one question per file; what two of them share
-  host/     posix terminal guard guardian windows job console interrupt chain files ports orphans mounts usage wsl
+  host/     posix terminal guard guardian windows job console interrupt chain files ports orphans mounts inotify usage wsl
             what differs between systems
   control/  messages client server desk picture names rows instant logbook stops
             the socket through which another terminal drives a running stack

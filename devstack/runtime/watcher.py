@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from devstack.core import events as e
 from devstack.core.health import Subject
 from devstack.core.model import Stack
 from devstack.core.names import seconds
+from devstack.host.inotify import bell
 from devstack.host.mounts import silent
 from devstack.runtime.saves import Saves
 from devstack.runtime.watched import Watched
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
     from watchfiles import Change
 
 STEP, DEBOUNCE = 10, 50
-"""Milliseconds between two looks, and the longest time a batch is collected: an event is seen after about 15 ms at 0.3 % of a core."""
+"""Milliseconds between two looks, and the longest time a batch is collected: an event is seen after about 15 ms."""
+LOOKED_FOR = 1000
+"""Milliseconds after which the thread that looks comes back, whatever it has seen."""
+STEP_RUNG, RUNG_FOR, UNRUNG = 5, 500, 5.0
+"""The same two where a bell rings, and the seconds after which one looks although it has not rung."""
 FEW = 8
 """Files in a batch that are told at once."""
 MANY = 1000
@@ -113,8 +118,6 @@ class Watcher:
 
     async def _watch(self, saves: Saves) -> None:
         """Watch all directories until one appears or goes."""
-        import watchfiles
-
         places = await asyncio.to_thread(self._watched.directories)
         known, stop = set(places), asyncio.Event()
 
@@ -130,22 +133,10 @@ class Watcher:
             else:
                 stop.set()
 
-        watching = watchfiles.awatch(
-            *places,
-            watch_filter=counts,
-            step=STEP,
-            debounce=DEBOUNCE,
-            stop_event=stop,
-            recursive=False,
-            force_polling=False,
-            # True would hide all errors, a limit of the system among them (watchfiles 1.3).
-            ignore_permission_denied=False,
-        )
-        # It begins when this task first waits, and by then awatch has set its watches.
+        # It begins when this task first waits, and by then the watches are set.
         comparing = asyncio.create_task(compare())
         try:
-            async for changes in watching:
-                paths = {path for _, path in changes}
+            async for paths in changes(places, counts, stop):
                 if any(path in known or os.path.isdir(path) for path in paths):
                     self._steady.clear()
                     stop.set()
@@ -228,6 +219,45 @@ class Watcher:
             return self._lock is not None and abs(time.time() - os.stat(self._lock).st_mtime) < LONGEST_CHECKOUT
         except OSError:
             return False
+
+
+async def changes(
+    places: Sequence[str], counts: Callable[[Change, str], bool], stop: asyncio.Event
+) -> AsyncGenerator[set[str], None]:
+    """The paths that changed in `places`, a batch at a time, until `stop`. OSError when they cannot be watched."""
+    from watchfiles import Change
+    from watchfiles._rust_notify import RustNotify  # "Rust backend direct usage" in watchfiles' manual
+
+    # True would hide all errors, a limit of the system among them (watchfiles 1.3).
+    hide = False
+    with RustNotify(list(places), False, False, 0, False, hide) as notify:
+        rung = asyncio.Event()
+        silence = bell(places, rung.set)
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: rung.set())
+        try:
+            while not stop.is_set():
+                step, within = STEP, LOOKED_FOR
+                if silence:
+                    step, within = STEP_RUNG, RUNG_FOR
+                    try:
+                        await asyncio.wait_for(rung.wait(), UNRUNG)
+                    except TimeoutError:
+                        within = step
+                    rung.clear()
+                looking = asyncio.ensure_future(asyncio.to_thread(notify.watch, DEBOUNCE, step, within, stop))
+                try:
+                    found = await asyncio.shield(looking)
+                except asyncio.CancelledError:
+                    stop.set()
+                    await looking
+                    raise
+                if isinstance(found, set):
+                    yield {path for kind, path in found if counts(Change(kind), path)}
+        finally:
+            stopping.cancel()
+            if silence:
+                silence()
 
 
 def git_lock(directory: Path) -> str | None:

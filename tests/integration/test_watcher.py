@@ -20,6 +20,13 @@ from tests.support.watching import Watching, watching
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on POSIX")
 
 
+@pytest.fixture(autouse=True, params=["a bell", "no bell"])
+def ring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Linux, and as elsewhere."""
+    if request.param == "no bell":
+        monkeypatch.setattr(watcher, "bell", lambda places, ring: None)
+
+
 def test_a_save_an_editors_rename_and_a_new_file_are_seen(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
 
