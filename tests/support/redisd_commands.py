@@ -38,7 +38,7 @@ HINCRBY k m i|HINCRBYFLOAT k m f|HSET k m i|HSTRLEN k m|HRANDFIELD k|HRANDFIELD 
 SADD k m|SADD k m m m|SREM k m|SREM k m m|SMEMBERS k|SISMEMBER k m|SMISMEMBER k m m|SCARD k|SPOP k 1000|SPOP k -1|SRANDMEMBER k|SRANDMEMBER k c|SRANDMEMBER k -3
 SMOVE k k m|SUNION k k|SINTER k k|SDIFF k k|SDIFF k k k|SUNIONSTORE k k k|SINTERSTORE k k k|SDIFFSTORE k k k|SINTERCARD 2 k k|SINTERCARD 2 k k LIMIT c
 SINTERCARD i k k|SSCAN k 0 COUNT 1000
-ZADD y 0 m|ZADD y 0 m 0 m|ZADD y 0 m 0 m 0 m|ZADD k s m|ZADD k s m s m|ZADD k NX s m|ZADD k XX s m|ZADD k GT s m|ZADD k LT CH s m|ZADD k CH s m s m|ZADD k INCR s m|ZADD k NX INCR s m|ZADD k XX INCR s m
+SET t1 v|ZADD y 0 m|ZADD y 0 m 0 m|ZADD y 0 m 0 m 0 m|ZADD k s m|ZADD k s m s m|ZADD k NX s m|ZADD k XX s m|ZADD k GT s m|ZADD k LT CH s m|ZADD k CH s m s m|ZADD k INCR s m|ZADD k NX INCR s m|ZADD k XX INCR s m
 ZADD k NX XX s m|ZADD k GT LT s m|ZADD k s|ZADD k v m|ZADD k INCR s m s m|ZINCRBY k s m|ZREM k m|ZREM k m m|ZCARD k|ZSCORE k m|ZMSCORE k m m|ZRANK k m
 ZRANK k m WITHSCORE|ZREVRANK k m|ZREVRANK k m WITHSCORE|ZRANGE k i i|ZRANGE k 0 -1 WITHSCORES|ZRANGE k i i REV|ZRANGE k b b BYSCORE|ZRANGE k b b BYSCORE REV
 ZRANGE k b b BYSCORE LIMIT i i WITHSCORES|ZRANGE y x x BYLEX|ZRANGE y x x BYLEX REV LIMIT c c|ZRANGE k i i LIMIT 1 1|ZRANGE y x x BYLEX WITHSCORES
@@ -165,8 +165,8 @@ class Words:
         self._shapes = [shape.split() for line in SHAPES.strip().splitlines() for shape in line.split("|")]
         self._makers: dict[str, Callable[[], bytes]] = {
             "k": self._key,
-            # All scores in these are 0: what a range by member means elsewhere, nobody says.
-            "y": lambda: dice.choice([b"y1", b"y2", b"s1"]),
+            # All scores in these are 0, for what a range by member means elsewhere, nobody says; the last one is a string.
+            "y": lambda: dice.choice([b"y1", b"y2", b"t1"]),
             "v": lambda: dice.choice(TEXTS),
             "m": lambda: dice.choice(MEMBERS),
             "i": lambda: dice.choice(INTEGERS),
