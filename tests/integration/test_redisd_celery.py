@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.redisd import embedded
-from tests.support.redisd_matrix import CHECKS, QUICK, Stage, stage
+from tests.support.redisd_matrix import CHECKS, Stage, stage
 
 POOLS = ("prefork", "solo", "threads")
 
@@ -22,12 +22,6 @@ def it(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
         assert "error" not in server.log.read_text().lower()
 
 
-@pytest.mark.parametrize("name", sorted(QUICK - {"client_threads", "round_trips"}))
+@pytest.mark.parametrize("name", sorted(CHECKS))
 def test_celery_does_with_it_what_it_does_with_redis(it: Stage, name: str) -> None:
-    CHECKS[name](it)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("name", sorted(CHECKS.keys() - (QUICK - {"client_threads", "round_trips"})))
-def test_celery_does_the_slow_things_too(it: Stage, name: str) -> None:
     CHECKS[name](it)

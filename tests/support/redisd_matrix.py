@@ -1,6 +1,6 @@
 """What Celery does with a broker and a result backend: thirty-three checks with real workers.
 
-`with stage(pool, broker) as it:` starts a worker; each function of CHECKS takes the stage and asserts. Those in QUICK take about a second.
+`with stage(pool, broker) as it:` starts a worker; each function of CHECKS takes the stage and asserts.
 """
 
 from __future__ import annotations
@@ -151,25 +151,19 @@ def stage(server: Server, directory: Path, pool: str) -> Iterator[Stage]:
 
 
 CHECKS: dict[str, Callable[[Stage], None]] = {}
-QUICK: set[str] = set()
 
 
-def check(*, slow: bool = False) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
-    def enter(function: Callable[[Stage], None]) -> Callable[[Stage], None]:
-        CHECKS[function.__name__] = function
-        if not slow:
-            QUICK.add(function.__name__)
-        return function
-
-    return enter
+def check(function: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    CHECKS[function.__name__] = function
+    return function
 
 
-@check()
+@check
 def basic(it: Stage) -> None:
     assert it.tasks.add.delay(2, 3).get(timeout=WITHIN) == 5
 
 
-@check()
+@check
 def failure(it: Stage) -> None:
     result = it.tasks.fail.delay()
     with pytest.raises(KeyError, match="broken on purpose"):
@@ -177,19 +171,19 @@ def failure(it: Stage) -> None:
     assert "Traceback" in result.traceback
 
 
-@check()
+@check
 def retry(it: Stage) -> None:
     assert it.tasks.again.delay().get(timeout=WITHIN) == 2
 
 
-@check(slow=True)
+@check
 def countdown(it: Stage) -> None:
     began = time.monotonic()
     assert it.tasks.add.apply_async((1, 1), countdown=1.5).get(timeout=WITHIN) == 2
     assert time.monotonic() - began >= 1.4
 
 
-@check()
+@check
 def expires(it: Stage) -> None:
     """A task that is too old when its turn comes is revoked."""
     it.app.control.cancel_consumer("other", destination=[it.node], reply=True)
@@ -199,21 +193,21 @@ def expires(it: Stage) -> None:
     eventually(lambda: result.state == "REVOKED", "revoked task", within=WITHIN)
 
 
-@check()
+@check
 def group(it: Stage) -> None:
     from celery import group as grouped
 
     assert grouped(it.tasks.add.s(each, 1) for each in range(20)).delay().get(timeout=WITHIN) == list(range(1, 21))
 
 
-@check()
+@check
 def chain(it: Stage) -> None:
     from celery import chain as chained
 
     assert chained(it.tasks.add.s(1, 1), it.tasks.add.s(5), it.tasks.add.s(10)).delay().get(timeout=WITHIN) == 17
 
 
-@check()
+@check
 def chord(it: Stage) -> None:
     from celery import chord as chorded
 
@@ -224,12 +218,12 @@ def chord(it: Stage) -> None:
         )
 
 
-@check()
+@check
 def chord_by_replace(it: Stage) -> None:
     assert it.tasks.replaced.delay([1, 2, 3]).get(timeout=WITHIN) == 12
 
 
-@check()
+@check
 def progress_states(it: Stage) -> None:
     path = it.path("go")
     path.unlink(missing_ok=True)
@@ -240,19 +234,19 @@ def progress_states(it: Stage) -> None:
     assert result.get(timeout=WITHIN) == "finished"
 
 
-@check()
+@check
 def payload_of_5_megabytes(it: Stage) -> None:
     value = "x" * 5_000_000
     assert it.tasks.echo.delay(value).get(timeout=WITHIN) == value
 
 
-@check()
+@check
 def payload_of_line_ends(it: Stage) -> None:
     value = "\r\n$5\r\n*1\r\n" * 60_000
     assert it.tasks.echo.delay(value).get(timeout=WITHIN) == value
 
 
-@check()
+@check
 def inspect_commands(it: Stage) -> None:
     inspect = it.app.control.inspect([it.node], timeout=5)
     for name in ("active", "scheduled", "reserved", "revoked", "registered", "stats", "active_queues", "conf", "ping"):
@@ -261,13 +255,13 @@ def inspect_commands(it: Stage) -> None:
         assert it.node in answer, name
 
 
-@check()
+@check
 def pings(it: Stage) -> None:
     for _ in range(20):
         assert it.replies()
 
 
-@check()
+@check
 def active(it: Stage) -> None:
     path = it.path("active")
     result = it.tasks.sleep.delay(1, str(path))
@@ -278,7 +272,7 @@ def active(it: Stage) -> None:
     assert result.get(timeout=WITHIN)
 
 
-@check()
+@check
 def revoke_eta(it: Stage) -> None:
     result = it.tasks.add.apply_async((1, 1), countdown=600)
     inspect = it.app.control.inspect([it.node], timeout=5)
@@ -287,7 +281,7 @@ def revoke_eta(it: Stage) -> None:
     assert result.id in f"{inspect.revoked()}"
 
 
-@check()
+@check
 def revoke_running(it: Stage) -> None:
     path = it.path("revoked")
     result = it.tasks.sleep.delay(60 if it.pool == "prefork" else 1, str(path))
@@ -299,7 +293,7 @@ def revoke_running(it: Stage) -> None:
         assert result.get(timeout=WITHIN)
 
 
-@check()
+@check
 def rate_limit(it: Stage) -> None:
     times = sorted(each.get(timeout=WITHIN) for each in [it.tasks.limited.delay() for _ in range(4)])
     assert times[-1] - times[0] >= 0.9
@@ -307,12 +301,12 @@ def rate_limit(it: Stage) -> None:
     assert "ok" in answer[0][it.node]
 
 
-@check()
+@check
 def routing(it: Stage) -> None:
     assert it.tasks.add.apply_async((1, 2), queue="other").get(timeout=WITHIN) == 3
 
 
-@check()
+@check
 def consumers_come_and_go(it: Stage) -> None:
     assert "ok" in it.app.control.add_consumer("fresh", destination=[it.node], reply=True)[0][it.node]
     assert it.tasks.add.apply_async((1, 2), queue="fresh").get(timeout=WITHIN) == 3
@@ -323,7 +317,7 @@ def consumers_come_and_go(it: Stage) -> None:
     assert int(it.server.command("LLEN", "fresh").lstrip(":")) == 1
 
 
-@check()
+@check
 def pool_grows(it: Stage) -> None:
     answer = it.app.control.pool_grow(1, destination=[it.node], reply=True, timeout=10)
     assert it.node in answer[0]
@@ -331,7 +325,7 @@ def pool_grows(it: Stage) -> None:
         assert "ok" in it.app.control.pool_shrink(1, destination=[it.node], reply=True, timeout=10)[0][it.node]
 
 
-@check(slow=True)
+@check
 def priorities(it: Stage) -> None:
     """What waits is taken by priority: 0 first, in this transport."""
     path = it.path("priorities")
@@ -342,14 +336,14 @@ def priorities(it: Stage) -> None:
     assert path.read_text().split() == ["0", "3", "5", "7", "9"]
 
 
-@check()
+@check
 def depths(it: Stage) -> None:
     for _ in range(3):
         it.tasks.add.apply_async((1, 1), queue="deep")
     assert it.server.command("LLEN", "deep") == ":3"
 
 
-@check()
+@check
 def purge(it: Stage) -> None:
     for _ in range(3):
         it.tasks.add.apply_async((1, 1), queue="purged")
@@ -358,7 +352,7 @@ def purge(it: Stage) -> None:
     assert it.server.command("LLEN", "purged") == ":0"
 
 
-@check()
+@check
 def events(it: Stage) -> None:
     found: list[str] = []
     done = threading.Event()
@@ -389,14 +383,14 @@ def events(it: Stage) -> None:
     assert {"task-received", "task-started", "task-succeeded"} <= set(found), found
 
 
-@check(slow=True)
+@check
 def two_workers(it: Stage) -> None:
     with it.worker("second", "main"):
         assert {next(iter(each)) for each in it.app.control.ping(timeout=2)} == {it.node, f"second@{it.pool}"}
         assert "sync with 1 nodes" in it.path("second.log").read_text()
 
 
-@check(slow=True)
+@check
 def unacknowledged_comes_back_after_kill(it: Stage) -> None:
     """A late-acknowledged task of a killed worker is restored by another one once its visibility timeout is over."""
     path = it.path("careful")
@@ -436,7 +430,7 @@ def unacknowledged_comes_back_after_kill(it: Stage) -> None:
         end(heir)
 
 
-@check(slow=True)
+@check
 def nothing_is_lost_to_a_killed_worker(it: Stage) -> None:
     """A worker that waits in BRPOP and is killed takes no message with it."""
     with it.worker("idle", "quick") as idle:
@@ -446,13 +440,13 @@ def nothing_is_lost_to_a_killed_worker(it: Stage) -> None:
         assert it.server.command("LLEN", "quick") == ":3"
 
 
-@check()
+@check
 def round_trips(it: Stage) -> None:
     for each in range(200):
         assert it.tasks.add.delay(each, 1).get(timeout=WITHIN) == each + 1
 
 
-@check()
+@check
 def client_threads(it: Stage) -> None:
     wrong: list[object] = []
 
@@ -472,7 +466,7 @@ def client_threads(it: Stage) -> None:
     assert not wrong
 
 
-@check()
+@check
 def results_end_and_are_forgotten(it: Stage) -> None:
     result = it.tasks.add.delay(1, 1)
     assert result.get(timeout=WITHIN) == 2
@@ -482,7 +476,7 @@ def results_end_and_are_forgotten(it: Stage) -> None:
     assert it.server.command("EXISTS", key) == ":0"
 
 
-@check(slow=True)
+@check
 def inspect_ping_by_command(it: Stage) -> None:
     command = [sys.executable, "-m", "celery", "-A", it.module, "inspect", "ping", "-d", it.node]
     found = subprocess.run(command, cwd=it.directory, capture_output=True, text=True, timeout=60, check=False)
@@ -490,7 +484,7 @@ def inspect_ping_by_command(it: Stage) -> None:
     assert "pong" in found.stdout
 
 
-@check(slow=True)
+@check
 def shutdown_from_afar(it: Stage) -> None:
     with it.worker("leaving", "leaving") as leaving:
         it.app.control.shutdown(destination=[f"leaving@{it.pool}"])
