@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 from devstack.control.messages import ADDRESS, SOCKET, encode
@@ -74,6 +75,7 @@ def connect(directory: str) -> tuple[socket.socket, dict[str, object]]:
         line.settimeout(CONNECTS_WITHIN)
         try:
             line.connect(os.path.join(directory, SOCKET))
+            _wakeful(line)
             return line, {}
         except OSError:  # nobody there, nobody any more, or a path too long to be one
             line.close()
@@ -82,6 +84,23 @@ def connect(directory: str) -> tuple[socket.socket, dict[str, object]]:
             port, token = file.read().split()
         return socket.create_connection(("127.0.0.1", int(port)), CONNECTS_WITHIN), {"token": token}
     raise NotRunning(directory)
+
+
+def _wakeful(line: socket.socket) -> None:
+    """Refused when who listens is suspended: it would obey when it goes on, and nobody would still want that. Where the system tells."""
+    credentials = getattr(socket, "SO_PEERCRED", None)
+    if credentials is None:
+        return
+    try:
+        pid = int.from_bytes(line.getsockopt(socket.SOL_SOCKET, credentials, 12)[:4], sys.byteorder)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return
+    if state == b"T":
+        line.close()
+        fix = f"type fg in its terminal, or: kill -CONT {pid}"
+        raise Refused("the stack is suspended", f"somebody pressed Ctrl-Z where it runs (process {pid})", fix, 1)
 
 
 def answers(line: socket.socket) -> Iterator[dict[str, object]]:

@@ -47,6 +47,7 @@ KNOWN = (
         r"^(?:/bin/)?(?:ba|da|z)?sh: (?:\d+: |line \d+: )?(?:exec: )?([^:\s]+): (?:command )?not found",
         "is {0} installed, and is its venv beside the Procfile?",
     ),
+    Known(r"^(?:/bin/)?sh: (?:\d+: |line \d+: )?[Ss]yntax error\b.*", "correct the line in the Procfile"),
     Known(r"^Error: No such (?:command|option):? (.+?)\.?$", "check the spelling in the Procfile"),
     Known(r"ImproperlyConfigured: (.+)", "set it in .env or in the settings"),
     Known(r"can't open file '([^']+)'", "check the path in the Procfile; `cd DIR &&` in front changes the directory"),

@@ -44,10 +44,26 @@ class Lines:
         self._rest, self._size = [], 0
         return rest
 
+    def show(self) -> bytes:
+        """What can be shown of the unfinished line now: all but a character whose last bytes have to come."""
+        rest = self.take()
+        kept = _begun(rest)
+        self.feed(rest[len(rest) - kept :])
+        return rest[: len(rest) - kept]
+
     @property
     def waiting(self) -> int:
         """Size of the unfinished line in bytes."""
         return self._size
+
+
+def _begun(data: bytes) -> int:
+    """How many bytes at the end begin a character of UTF-8, and do not end it."""
+    for count, byte in enumerate(reversed(data[-3:]), 1):
+        if byte & 0xC0 != 0x80:
+            length = 2 if byte >> 5 == 0b110 else 3 if byte >> 4 == 0b1110 else 4 if byte >> 3 == 0b11110 else 1
+            return count if length > count else 0
+    return 0
 
 
 def prefixed(block: bytes, prefix: bytes) -> bytes:

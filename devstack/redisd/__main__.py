@@ -58,11 +58,11 @@ standard input, a line each, as redis-server does. Only this machine can reach i
   --dbfilename NAME     the file in it
   --save SECONDS        how often the data is written, at most a minute; --save "" keeps none
   --requirepass WORD    the password of the default user
-  --user NAME RULE ...  one more user, with the rules of Redis' ACL SETUSER
+  --user NAME RULE ...  one more user: on, >PASSWORD or #SHA256, ~*, &* and +@all (everybody may do everything)
   --maxmemory 1gb       what needs more memory than that is refused; 0 for no limit
   --maxclients 1000     --databases 16     --busy-reply-threshold 5000 (milliseconds a script may take)
 
-A setting that only Redis has is passed over."""
+In the settings from standard input, what only Redis has is passed over."""
 
 
 def main() -> int:
@@ -157,6 +157,8 @@ def _on_signals(stop: Callable[[], object]) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if number := getattr(signal, name, None):
             signal.signal(number, told)
+    if number := getattr(signal, "SIGHUP", None):
+        signal.signal(number, signal.SIG_IGN)  # as Redis has it
 
 
 async def _sweep(server: Server) -> None:

@@ -28,7 +28,7 @@ class Logins:
         self._hashes[b"default"] = _hash(password) if password else None
 
     def add(self, name: bytes, *rules: bytes) -> None:
-        """`user NAME on #HASH ~* +@all` of a configuration. Rules about keys and commands are not ours: everybody may do everything."""
+        """`user NAME on #HASH ~* +@all` of a configuration. Everybody may do everything: `settings` takes no other rules."""
         for rule in rules:
             if rule.startswith(b"#"):
                 self._hashes[name] = rule[1:].lower()

@@ -20,7 +20,8 @@ STRANGER_BULK: Final = 16 * 1024
 STRANGER_ARGUMENTS: Final = 10
 """What a client may send before it has given the password, as in Redis."""
 
-
+HTTP: Final = {b"POST", b"HOST:"}
+"""A page in a browser can make it send HTTP to any port; the lines behind the headers would be commands."""
 _BULK: Final = re.compile(rb"\$(\d{1,11})\r\n")
 
 
@@ -109,6 +110,8 @@ class Requests:
                 if line is None:
                     return None
                 if words := split(line):
+                    if words[0].upper() in HTTP:
+                        raise Malformed("this is HTTP, and may come from a page in a browser")
                     return words
                 continue
             line = self._line(b"too big mbulk count string")

@@ -1,7 +1,9 @@
 """What the server was told: `--name value` words and, for what nobody else is to see, lines on stdin (`-`), as with redis-server.
 
 Rule 1: only loopback is listened on, whatever a configuration says.
-Rule 2: a setting that is not ours is passed over when Redis has it too: one configuration serves all servers.
+Rule 2: in the lines a setting that is not ours is passed over, for one configuration serves all servers; on the command line it is a
+mistake.
+Rule 3: what cannot be kept is refused: there are no rights but all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from dataclasses import dataclass, field
 
 from devstack.redisd.protocol import Malformed, split
 
+EVERYTHING = {b"on", b"nopass", b"~*", b"allkeys", b"&*", b"allchannels", b"+@all", b"allcommands"}
+"""The rules of a user which say that he may do everything."""
 _UNITS = {b"k": 1000, b"kb": 1024, b"m": 10**6, b"mb": 2**20, b"g": 10**9, b"gb": 2**30, b"b": 1, b"": 1}
 
 
@@ -52,6 +56,7 @@ def read(words: Sequence[str], stdin: bytes) -> Settings:
                     raise BadSetting(
                         f"a line of the configuration has unbalanced quotes: {written.split()[0].decode('utf-8', 'replace')}"
                     ) from None
+    foreign = len(lines)  # written for a Redis, which has more settings than we
     for word in words:
         if word.startswith("--"):
             name, mark, value = word[2:].partition("=")
@@ -60,12 +65,15 @@ def read(words: Sequence[str], stdin: bytes) -> Settings:
             lines[-1].append(word.encode())
         else:
             raise BadSetting(f"{word} is no option; write --port 6379")
-    for option, *values in lines:
-        _set(settings, option.lower().decode("utf-8", "replace"), values)
+    for number, (option, *values) in enumerate(lines):
+        name = option.lower().decode("utf-8", "replace")
+        if not _set(settings, name, values) and number >= foreign:
+            raise BadSetting(f"the embedded server has no --{name}; --help shows what it has")
     return settings
 
 
-def _set(settings: Settings, name: str, values: list[bytes]) -> None:
+def _set(settings: Settings, name: str, values: list[bytes]) -> bool:
+    """Whether there is such a setting."""
     value = values[0] if values else b""
     text = value.decode("utf-8", "surrogateescape")
     if name == "port":
@@ -94,7 +102,26 @@ def _set(settings: Settings, name: str, values: list[bytes]) -> None:
     elif name == "requirepass":
         settings.password = value
     elif name == "user":
-        settings.users.append(values)
+        settings.users.append(_user(values))
+    else:
+        return False
+    return True
+
+
+def _user(words: list[bytes]) -> list[bytes]:
+    if not words:
+        raise BadSetting("user: nobody is named; write --user ann on '>password' '~*' '&*' +@all")
+    for rule in words[1:]:
+        if rule not in EVERYTHING and rule[:1] not in (b"#", b">"):
+            raise BadSetting(
+                f"user {text(words[0])}: {text(rule)} cannot be kept: who may log in to the embedded server may do everything; "
+                "write on, >PASSWORD or #HASH, ~*, &* and +@all"
+            )
+    return words
+
+
+def text(word: bytes) -> str:
+    return word.decode("utf-8", "replace")
 
 
 def save_every(value: bytes) -> int:

@@ -199,7 +199,7 @@ class Source:
 
     def take(self) -> bytes:
         """The unfinished line, to be shown as it is."""
-        rest = self.lines.take()
+        rest = self.lines.show()
         self._output.log(self.name, rest)
         return rest
 

@@ -147,6 +147,21 @@ def test_a_name_that_nobody_has_is_refused_with_the_nearest(plain: Driven) -> No
         assert (done.returncode, 'did you mean "web' in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="elsewhere nobody tells who is suspended")
+def test_a_suspended_stack_is_asked_nothing(plain: Driven) -> None:
+    """It would obey once it goes on, when nobody wants that any more."""
+    os.kill(plain.process.pid, signal.SIGSTOP)
+    try:
+        os.waitid(os.P_PID, plain.process.pid, os.WSTOPPED | os.WNOWAIT)
+        for command in (["ps"], ["down"], ["why", "web"]):
+            done = plain.do(*command)
+            assert (done.returncode, "the stack is suspended" in done.stderr) == (1, True), done.stderr
+            assert f"kill -CONT {plain.process.pid}" in done.stderr
+    finally:
+        os.kill(plain.process.pid, signal.SIGCONT)
+    assert plain.rows()["web.1"]["phase"] == "ready"
+
+
 def test_what_was_killed_is_replaced_without_a_word(tmp_path: Path) -> None:
     lines = {"web": SLEEPS}
     with Driven(tmp_path / "p", lines, state=tmp_path / "s") as stack:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from devstack.core.lines import CUT, LONGEST_LINE, Lines, prefixed
 
 
@@ -49,3 +51,23 @@ def test_a_line_of_ten_megabytes_stays_whole_and_an_endless_one_is_cut_and_marke
     out = b"".join(lines.feed(piece) for _ in range(LONGEST_LINE // len(piece) + 1))
     assert out.endswith(CUT)
     assert len(out) == LONGEST_LINE + len(piece) + len(CUT)
+
+
+@pytest.mark.parametrize(
+    ("fed", "shown"),
+    [
+        ("café".encode(), "café".encode()),
+        ("café".encode()[:-1], b"caf"),
+        ("5 €".encode()[:-1], b"5 "),
+        ("🙂".encode()[:3], b""),
+        (b"name: ", b"name: "),
+        (b"\xff\xfe", b"\xff\xfe"),
+        (b"\x80\x80\x80\x80", b"\x80\x80\x80\x80"),
+    ],
+)
+def test_a_character_that_has_only_begun_is_not_shown_before_its_end(fed: bytes, shown: bytes) -> None:
+    lines = Lines()
+    lines.feed(fed)
+    assert lines.show() == shown
+    assert lines.waiting == len(fed) - len(shown)
+    assert shown + lines.feed(b"!\n") == fed + b"!\n"

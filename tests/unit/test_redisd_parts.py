@@ -145,3 +145,25 @@ def test_the_table_has_what_celery_and_django_use() -> None:
         "SCAN SSCAN HSCAN ZSCAN FLUSHDB KEYS TYPE DBSIZE"
     )
     assert {name.encode() for name in needed.split()} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--prt", "1"], "has no --prt"),
+        (["--appendonly", "yes"], "has no --appendonly"),
+        (["--user", "ann", "on", ">pw", "~a:*", "+@read"], "user ann: ~a:\\* cannot be kept"),
+        (["--user"], "nobody is named"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(words: list[str], says: str) -> None:
+    with pytest.raises(BadSetting, match=says):
+        read(words, b"")
+
+
+def test_http_is_no_request() -> None:
+    for first in (b"POST / HTTP/1.1\r\n", b"host: 127.0.0.1:6379\r\n"):
+        requests = Requests(trusted=True)
+        requests.feed(first + b"FLUSHALL\r\n")
+        with pytest.raises(Malformed, match="HTTP"):
+            requests.take()
