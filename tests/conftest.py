@@ -15,6 +15,7 @@ LINUX_ALONE = (
     "inside_gate",
     "inside_gate_real",
     "inside_gate_same",
+    "watched_program",
 )
 """Tests of that: daemons are found in /proc, and spares are forked. What is left of it in `test_bare`."""
 

@@ -147,6 +147,16 @@ def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "nosuch is" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no sh to ask")
+def test_a_line_that_the_shell_cannot_read_is_an_error(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.write(Procfile="a: if true; then true\nb: for i in 1 2; do echo $i; done | cat\nc: ( exit 3 ) | cat\n")
+    done = shop.check()
+    assert done.returncode == 2
+    assert "error: a: sh cannot read this line  (Procfile:1)\n  why: " in done.stderr
+    assert done.stderr.count("cannot read") == 1
+
+
 def test_what_a_one_shot_may_install_is_only_noted(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.write(Procfile="release: sh -c 'true'\nweb: gunicron shop.wsgi\n")
