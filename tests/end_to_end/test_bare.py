@@ -43,11 +43,11 @@ import asyncio, multiprocessing, os, sys
 import billiard, psutil
 print(os.path.exists("/proc/self"), hasattr(os, "pidfd_open"), multiprocessing.get_start_method(), billiard.get_start_method())
 print(psutil.Process().ppid() > 0)
-from devstack.host import guard, posix
-print(os.path.basename(guard.PROGRAM))
+from devstack.host import guard, inotify, posix
+print(os.path.basename(guard.PROGRAM), inotify.bell([], print))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert ran.stdout.splitlines() == ["False False spawn spawn", "True", "bare_guardian.py"], ran.stderr
+    assert ran.stdout.splitlines() == ["False False spawn spawn", "True", "bare_guardian.py None"], ran.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])

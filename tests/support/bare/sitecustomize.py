@@ -5,6 +5,7 @@ that only Linux has. `scripts/test.py --bare` runs the tests so, and tests/end_t
 - no /proc, for everybody but psutil, which has ways of its own on a Mac. The guardian is started without site-packages, so another program
   takes its place (`bare_guardian.py`);
 - multiprocessing and billiard spawn, and no spare is forked;
+- no bell that rings when a file changes: somebody looks;
 - there is no PR_SET_PDEATHSIG to switch off: devstack does not use it.
 """
 
@@ -65,10 +66,15 @@ def other_guardian(guard):  # type: ignore[no-untyped-def]
     guard.PROGRAM = os.path.join(HERE, "bare_guardian.py")
 
 
+def no_bell(inotify):  # type: ignore[no-untyped-def]
+    inotify.bell = lambda places, ring: None
+
+
 CHANGES = {
     "multiprocessing.context": spawning,
     "billiard.context": spawning,
     "devstack.host.guard": other_guardian,
+    "devstack.host.inotify": no_bell,
 }
 
 if sys.platform == "linux":
