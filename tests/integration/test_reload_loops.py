@@ -68,9 +68,11 @@ def test_new_code_that_writes_and_falls_while_the_old_goes_on_is_a_loop_too(tmp_
         watched.tell = tell  # type: ignore[method-assign]
         watched.save("version.py", "version = 0")
         await watched.until(lambda: watched.said, within=30)
-        assert watched.said[0].startswith("version.py is written whenever worker.1 starts (5 times")
+        found = re.match(r"version.py is written whenever worker.1 starts \((\d+) times", watched.said[0])
+        assert found, watched.said
         watched.said.clear()
-        assert len(watched.heard) == 5
+        # Five, and more where a busy machine makes some of them late.
+        assert 5 <= int(found[1]) == len(watched.heard)
         await watched.quiet()
 
     watching(tmp_path, script)
