@@ -28,8 +28,7 @@ class Lines:
         """The whole lines that are complete now, each with its newline; empty when none is."""
         end = chunk.rfind(b"\n") + 1
         if end:
-            self._rest.append(chunk[:end])
-            whole = b"".join(self._rest)
+            whole = b"".join((*self._rest, memoryview(chunk)[:end]))
             rest = chunk[end:]
             self._rest, self._size = ([rest] if rest else []), len(rest)
             return whole
@@ -66,14 +65,17 @@ def _begun(data: bytes) -> int:
     return 0
 
 
-def prefixed(block: bytes, prefix: bytes) -> bytes:
-    """`prefix` before each line of `block`, which ends with a newline. A colour that a line leaves open is closed at its end."""
+def prefixed(block: bytes, prefix: bytes) -> tuple[bytes, memoryview]:
+    """`prefix` before each line of `block`, which ends with a newline. A colour that a line leaves open is closed at its end.
+
+    In two parts, to be written one after the other: to join them here would be one copy more.
+    """
     # One byte is found by memchr: looking for the two that begin a colour takes as long as all the rest.
     if b"\x1b" in block and b"\x1b[" in block:
         # Not splitlines: it would also split at a bare \r, which belongs to progress bars.
         block = b"".join(closed(line + b"\n") for line in block[:-1].split(b"\n"))
     # The last replaced newline has a prefix too many behind it: cutting that off is one copy less than sparing the newline.
-    return b"".join((prefix, memoryview(block.replace(b"\n", b"\n" + prefix))[: -len(prefix) or None]))
+    return prefix, memoryview(block.replace(b"\n", b"\n" + prefix))[: -len(prefix) or None]
 
 
 def closed(line: bytes) -> bytes:

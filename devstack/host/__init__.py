@@ -100,6 +100,9 @@ class Host(Protocol):
     def guard(self, run: str) -> Guard:
         """Start what ends all processes of this run (DEVSTACK_RUN) when we are gone and could not."""
 
+    def widen(self, fd: int) -> None:
+        """Have a pipe that was full hold more, where that can be: the fewer turns two processes take, the less they cost."""
+
     def prepare(self, processes: int) -> None:
         """Once, before the loop runs: how children are waited for, and room for so many of them."""
 

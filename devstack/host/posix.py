@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 assert sys.platform != "win32"
 
 CHUNK, MOST_DESCRIPTORS = 64 * 1024, 16
+WIDE, MOST_WIDE = 256 * 1024, 64
+"""Bytes, and processes: with more of them, all pipes together could use up the 64 MB of pipes that Linux grants a user."""
 FILES, FILES_EACH = 128, 8
 """Open files that we need, and for each process: its pipe, its channel, its pidfd, its log file, the same for its spare."""
 LEAST, LEAST_EACH = 24, 4
 """With fewer than that, we could not even say what is wrong."""
 _files: list[int] = []
 """The limit that the children get, when ours had to be another one."""
+_widens = True
+"""Whether pipes are widened."""
 LEAVE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 shares_descriptors = True
 
@@ -190,7 +194,16 @@ def guard(run: str) -> Guard:
     return Guard(run)
 
 
+def widen(fd: int) -> None:
+    if sys.platform == "linux" and _widens:
+        with contextlib.suppress(OSError):  # it is no pipe, or this user has enough of them
+            if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < WIDE:
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, WIDE)
+
+
 def prepare(processes: int) -> None:
+    global _widens
+    _widens = processes <= MOST_WIDE
     _make_room(processes)
     if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
         import asyncio

@@ -209,6 +209,10 @@ def guard(run: str) -> Guard:
     return Jobs(run)
 
 
+def widen(fd: int) -> None:
+    pass  # a pipe keeps the size that it was made with
+
+
 def prepare(processes: int) -> None:
     console.hear_ctrl_c()
     console.dress()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 TAIL = 16 * 1024
 """Bytes of the last output that are kept for error reports and the log probe."""
+FULL = 64 * 1024
+"""Bytes that a pipe holds."""
 LEFTOVER_GRACE = 2.0
 """Seconds that a crashed process's children get between TERM and KILL."""
 EOF_WITHIN = 0.5
@@ -76,6 +78,8 @@ class Child(asyncio.SubprocessProtocol):
         self.listeners: list[int] = []
         """Copies of the sockets at which it listens."""
         self._eof = asyncio.Event()
+        self._flooded = False
+        """Whether it has filled its pipe once."""
         self._asked = False
         """Whether the polite signal has been sent."""
         self._group_knows = False
@@ -210,6 +214,9 @@ class Child(asyncio.SubprocessProtocol):
             self._guard.started(pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if len(data) >= FULL and not self._flooded and self._pipe:
+            self._flooded = True
+            self._host.widen(self._pipe.get_extra_info("pipe").fileno())
         if self.terminal:
             data = self.terminal.heard(data)
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]

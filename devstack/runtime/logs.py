@@ -15,8 +15,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from devstack.runtime.parts import Part, put
 
 HIGH_WATER, LOW_WATER = 4 * 1024 * 1024, 1024 * 1024
 """Bytes that may wait for the disk; so much is left when the pipes go on."""
@@ -53,16 +55,11 @@ class LogFile:
     def close(self) -> None:
         os.close(self._fd)
 
-    def _append(self, *parts: bytes | memoryview) -> None:
-        # In one go: between two the other threads would have their turns, a tenth of what a flood costs.
-        done = os.writev(self._fd, parts) if hasattr(os, "writev") else 0
-        self._written += done
-        if done < sum(map(len, parts)):
-            rest = memoryview(b"".join(parts))[done:]
-            while rest:
-                done = os.write(self._fd, rest)
-                self._written += done
-                rest = rest[done:]
+    def _append(self, *parts: Part) -> None:
+        rest: Sequence[Part] = parts
+        while rest:
+            rest = put(self._fd, rest)
+        self._written += sum(map(len, parts))
 
     def _open(self) -> None:
         self._fd = os.open(self._path, FLAGS, 0o600)
@@ -72,12 +69,12 @@ class LogFile:
         """One that cannot be renamed, since on Windows somebody reads it, goes on as it is."""
         os.close(self._fd)
         older = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._count))]
+        # Not renamed over: of a file that takes another's place, Linux (ext4) writes all to the disk at once.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            older[-1].unlink()
         for newer, old in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 os.replace(newer, old)
-        if len(older) == 1:
-            with contextlib.suppress(PermissionError):
-                self._path.unlink()
         self._open()
 
 

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from devstack.core.lines import RESET, Lines, prefixed
 from devstack.core.record import Record
+from devstack.host import here
 from devstack.runtime.logs import Logs
+from devstack.runtime.parts import Part, portions, put
 
-HIGH_WATER = 1024 * 1024
-LOW_WATER = 256 * 1024
+HIGH_WATER, LOW_WATER = 2 * 1024 * 1024, 512 * 1024
+"""Bytes that may wait for the terminal; so much is left when the pipes go on."""
+AT_ONCE = 256 * 1024
+"""Bytes of one write: so exactly we know how far a slow reader is."""
 PROMPT_AFTER, PROMPT_WITHIN = 0.25, 1.0
 PATIENCE = 2.0
 OURS = "devstack"
@@ -45,7 +48,7 @@ class Writer:
         self._fd = fd
         self._loop = loop
         self._on_full, self._on_drained, self._on_broken = on_full, on_drained, on_broken
-        self._pending: list[bytes] = []
+        self._pending: list[Part] = []
         self._size = 0
         self._full = self._closing = self._broken = False
         self.written = 0
@@ -56,12 +59,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
 
-    def write(self, data: bytes) -> None:
+    def write(self, parts: Sequence[Part]) -> None:
         with self._changed:
             if self._broken:
                 return
-            self._pending.append(data)
-            self._size += len(data)
+            self._pending += parts
+            self._size += sum(map(len, parts))
             self._changed.notify()
             now_full = self._size > HIGH_WATER and not self._full
             self._full |= now_full
@@ -95,9 +98,9 @@ class Writer:
                     self._changed.wait()
                 if not self._pending:
                     return
-                batch, self._pending = b"".join(self._pending), []
+                batch, self._pending = self._pending, []
             try:
-                self._write_all(memoryview(batch))
+                self._write_all(batch)
             except OSError as error:  # EPIPE, EIO from a terminal that was closed, ENOSPC
                 with self._changed:
                     self._broken, self._pending, self._size, self._full = True, [], 0, False
@@ -105,22 +108,23 @@ class Writer:
                 self._in_loop(self._on_broken, error)
                 return
 
-    def _write_all(self, data: memoryview) -> None:
-        while data:
-            try:
-                written = os.write(self._fd, data[:65536])
-            except BlockingIOError:
-                # Somebody who shares the terminal switched it to non-blocking.
-                select.select([], [self._fd], [], 1.0)
-                continue
-            data = data[written:]
-            with self._changed:
-                self._size -= written
-                self.written += written
-                drained = self._full and self._size < LOW_WATER
-                self._full &= not drained
-            if drained:
-                self._in_loop(self._on_drained)
+    def _write_all(self, parts: Iterable[Part]) -> None:
+        for rest in portions(parts, AT_ONCE):
+            while size := sum(map(len, rest)):
+                try:
+                    rest = put(self._fd, rest)
+                except BlockingIOError:
+                    # Somebody who shares the terminal switched it to non-blocking.
+                    select.select([], [self._fd], [], 1.0)
+                    continue
+                written = size - sum(map(len, rest))
+                with self._changed:
+                    self._size -= written
+                    self.written += written
+                    drained = self._full and self._size < LOW_WATER
+                    self._full &= not drained
+                if drained:
+                    self._in_loop(self._on_drained)
 
     def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway
@@ -241,6 +245,7 @@ class Output:
 
         def full() -> None:
             self._stalled = True
+            here().widen(fd)
             on_full()
 
         def drained() -> None:
@@ -269,7 +274,7 @@ class Output:
 
         block = mask(text).encode(errors="replace") + b"\n"
         self.log(OURS, block)
-        self._write(self._interrupt(None) + self._formatted(OURS, block))
+        self._write(self._interrupt(None), *self._formatted(OURS, block))
 
     def show(self, source: Source, block: bytes) -> None:
         """Whole lines of a process; the first goes on with its open line, if it has one."""
@@ -278,9 +283,9 @@ class Output:
             self.open_line = None
             first, newline, rest = block.partition(b"\n")
             end = RESET + newline if self._colour else newline
-            self._write(first + end + (self._formatted(source.name, rest) if rest else b""))
+            self._write(first, end, *(self._formatted(source.name, rest) if rest else ()))
         else:
-            self._write(self._interrupt(source) + self._formatted(source.name, block))
+            self._write(self._interrupt(source), *self._formatted(source.name, block))
 
     def expect_prompt(self, source: Source) -> None:
         """`source` has an unfinished line; show it unless it ends soon."""
@@ -330,7 +335,7 @@ class Output:
                 del self._unfinished[source]
                 start = b"" if self.open_line is source else self._interrupt(source) + self._prefix(source.name)
                 self.open_line = source
-                self._write(start + source.take())
+                self._write(start, source.take())
         if self._unfinished:
             oldest = min(last for _, last in self._unfinished.values())
             self._sweep_in(max(PROMPT_AFTER - (now - oldest), 0.01))
@@ -341,7 +346,7 @@ class Output:
         self.open_line = None
         return RESET + b"\n" if self._colour else b"\n"
 
-    def _formatted(self, name: str, block: bytes) -> bytes:
+    def _formatted(self, name: str, block: bytes) -> tuple[Part, ...]:
         """Whole lines, as they are written."""
         if not self._look.as_json:
             return prefixed(block, self._prefix(name))
@@ -351,7 +356,7 @@ class Output:
         lines = block[:-1].decode(errors="replace").split("\n")
         lines = [line.removesuffix("\r") for line in lines]  # as programs on Windows end theirs
         rows = (json.dumps({"time": now, "process": name, "text": line}, ensure_ascii=False) for line in lines)
-        return "".join(f"{row}\n" for row in rows).encode()
+        return ("".join(f"{row}\n" for row in rows).encode(),)
 
     def _prefix(self, name: str) -> bytes:
         if not self._look.prefix:
@@ -367,6 +372,6 @@ class Output:
         text = f"{name:<{self._width}} | "
         return f"\x1b[{colour}m{text}\x1b[0m".encode() if self._colour else text.encode()
 
-    def _write(self, data: bytes) -> None:
-        if data and self._writer:
-            self._writer.write(data)
+    def _write(self, *parts: Part) -> None:
+        if self._writer and (parts := tuple(filter(None, parts))):
+            self._writer.write(parts)

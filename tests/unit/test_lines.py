@@ -24,21 +24,21 @@ def test_every_byte_arrives_once_and_in_order_however_it_is_cut() -> None:
 
 
 def test_each_line_gets_its_prefix_even_a_blank_one() -> None:
-    assert prefixed(b"a\n\nb\n", b"web | ") == b"web | a\nweb | \nweb | b\n"
+    assert b"".join(prefixed(b"a\n\nb\n", b"web | ")) == b"web | a\nweb | \nweb | b\n"
 
 
 def test_a_progress_bar_stays_in_its_line() -> None:
-    assert prefixed(b"10%\r20%\r100%\n", b"| ") == b"| 10%\r20%\r100%\n"
+    assert b"".join(prefixed(b"10%\r20%\r100%\n", b"| ")) == b"| 10%\r20%\r100%\n"
 
 
 def test_a_colour_left_open_is_closed_before_the_next_prefix() -> None:
-    assert prefixed(b"\x1b[31mred\nplain\n", b"| ") == b"| \x1b[31mred\x1b[0m\n| plain\n"
-    assert prefixed(b"\x1b[1;32mbold\r\n", b"| ") == b"| \x1b[1;32mbold\x1b[0m\r\n"
+    assert b"".join(prefixed(b"\x1b[31mred\nplain\n", b"| ")) == b"| \x1b[31mred\x1b[0m\n| plain\n"
+    assert b"".join(prefixed(b"\x1b[1;32mbold\r\n", b"| ")) == b"| \x1b[1;32mbold\x1b[0m\r\n"
 
 
 def test_colours_that_are_closed_are_left_as_they_are() -> None:
     for line in (b"\x1b[31mred\x1b[0m\n", b"\x1b[31mred\x1b[m\n", b"\x1b[2Kcleared\n"):
-        assert prefixed(line, b"") == line
+        assert b"".join(prefixed(line, b"")) == line
 
 
 def test_a_line_of_ten_megabytes_stays_whole_and_an_endless_one_is_cut_and_marked() -> None:
