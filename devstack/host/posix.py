@@ -30,6 +30,8 @@ assert sys.platform != "win32"
 CHUNK, MOST_DESCRIPTORS = 64 * 1024, 16
 WIDE, MOST_WIDE = 256 * 1024, 64
 """Bytes, and processes: with more of them, all pipes together could use up the 64 MB of pipes that Linux grants a user."""
+KEPT = 8 * 1024 * 1024
+"""Bytes."""
 FILES, FILES_EACH = 128, 8
 """Open files that we need, and for each process: its pipe, its channel, its pidfd, its log file, the same for its spare."""
 LEAST, LEAST_EACH = 24, 4
@@ -204,6 +206,7 @@ def widen(fd: int) -> None:
 def prepare(processes: int) -> None:
     global _widens
     _widens = processes <= MOST_WIDE
+    _keep_memory()
     _make_room(processes)
     if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
         import asyncio
@@ -212,6 +215,15 @@ def prepare(processes: int) -> None:
         with contextlib.suppress(OSError):
             os.close(os.pidfd_open(os.getpid()))
             asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
+
+def _keep_memory() -> None:
+    """Have what a flood frees kept for what comes next.
+
+    glibc returns free memory at the top of its heap to the system, at first all above 128 KB, and asks for it again page by page. Who
+    frees one large block raises that to twice its size. The block itself is never touched, so it costs nothing.
+    """
+    bytes(KEPT)
 
 
 def _make_room(processes: int) -> None:

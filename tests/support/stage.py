@@ -45,7 +45,7 @@ class Stage:
     ) -> None:
         self.stack = Stack.of(services, **stack)  # type: ignore[arg-type]
         self.look = look or Look(colour, timestamps=False)
-        self.logs = Logs(logs, 2_000_000, 10, self._say) if logs else None
+        self.logs = Logs(logs, 2_000_000, 5, self._say) if logs else None
         self.watch = watch
         self.data = b""
         self.full = asyncio.Event()
