@@ -6,6 +6,7 @@ Rule 3: what cannot be written (the disk is full) is said once, and costs nothin
 
 Rule 4: a thread writes, so that neither a slow disk nor one that hangs holds up the loop. When it does not keep up, the pipes are paused,
 as for a slow terminal; at the end it is waited for, but not for ever.
+Rule 5: the terminal comes first: what is printed waits a moment for what follows, and goes to its file when that has been shown.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from pathlib import Path
 
 from devstack.runtime.parts import Part, put
 
-HIGH_WATER, LOW_WATER = 4 * 1024 * 1024, 1024 * 1024
-"""Bytes that may wait for the disk; so much is left when the pipes go on."""
+HIGH_WATER, ENOUGH, LOW_WATER = 8 * 1024 * 1024, 4 * 1024 * 1024, 2 * 1024 * 1024
+"""Bytes that may wait for the disk; that do not wait for others; so much is left when the pipes go on."""
+MOMENT = 0.02
+"""Seconds."""
 PATIENCE = 2.0
 """Seconds that the disk gets at the end."""
 
@@ -119,7 +122,8 @@ class Logs:
         with self._changed:
             self._pending.append((name, time.time(), data))
             self._unwritten += len(data)
-            self._changed.notify()
+            if len(self._pending) == 1 or self._hurried():
+                self._changed.notify()
             now_full = self._unwritten > HIGH_WATER and not self.full
             self.full |= now_full
         if now_full:
@@ -144,10 +148,10 @@ class Logs:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._pending and not self._closing:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._pending or self._closing)
                 if not self._pending:
                     return
+                self._changed.wait_for(self._hurried, MOMENT)
                 batch, self._pending = self._pending, []
             for name, moment, data in batch:
                 self._append(name, moment, data)
@@ -159,6 +163,9 @@ class Logs:
                     self._in_loop(self._on_drained)
             if self._written:
                 self._in_loop(self._written)
+
+    def _hurried(self) -> bool:
+        return self._closing or self.full or self._unwritten > ENOUGH
 
     def _append(self, name: str, moment: float, data: bytes) -> None:
         try:

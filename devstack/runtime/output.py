@@ -182,8 +182,8 @@ class Source:
     def feed(self, chunk: bytes) -> None:
         block = self.lines.feed(chunk)
         if block:
-            self._output.log(self.name, block)
             self._show(block)
+            self._output.log(self.name, block)
         if self.lines.waiting and self._shown and self._held is None and self._output.shows_prompts:
             self._output.expect_prompt(self)
 
