@@ -92,6 +92,8 @@ class Logs:
         self._limits = (size, count)
         self._say = say
         self._files: dict[str, LogFile | None] = {}
+        self._troubles: list[str] = []
+        """What has to be said yet."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_full: Callable[[], None] = lambda: None
         self._on_drained: Callable[[], None] = lambda: None
@@ -140,6 +142,7 @@ class Logs:
                 self._say(f"{self._unwritten} bytes are missing in {self.directory}: the disk does not take them")
                 return
             self._loop = None
+        self._tell()
         for file in self._files.values():
             if file:
                 file.close()
@@ -175,7 +178,12 @@ class Logs:
                 file.write(data, moment)
         except OSError as error:
             self._files[name] = None  # it is not tried again: each chunk would fail
-            self._in_loop(self._say, f"{name} is not logged any more: {self.directory}: {error.strerror}")
+            self._troubles.append(f"{name} is not logged any more: {self.directory}: {error.strerror}")
+            self._in_loop(self._tell)
+
+    def _tell(self) -> None:
+        while self._troubles:
+            self._say(self._troubles.pop(0))
 
     def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
         if self._loop is None:

@@ -127,7 +127,7 @@ def test_a_disk_that_hangs_holds_up_neither_the_stream_nor_the_end(tmp_path: Pat
 
 def test_when_the_disk_does_not_keep_up_the_pipes_wait_and_nothing_is_lost(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "web.1.log")
-    stage = Stage(child("web", "for n in range(100000): print(f'{n:060d}')"), logs=tmp_path)
+    stage = Stage(child("web", "for n in range(200000): print(f'{n:060d}')"), logs=tmp_path)
     written: list[bytes] = []
 
     def read() -> None:
@@ -144,6 +144,6 @@ def test_when_the_disk_does_not_keep_up_the_pipes_wait_and_nothing_is_lost(tmp_p
 
     stage.play(script)
     disk.join(10)
-    expected = [b"%060d" % n for n in range(100000)]
+    expected = [b"%060d" % n for n in range(200000)]
     assert [line.encode() for line in stage.lines("web.1")] == expected
     assert written[0].split() == expected

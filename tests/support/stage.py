@@ -45,7 +45,7 @@ class Stage:
     ) -> None:
         self.stack = Stack.of(services, **stack)  # type: ignore[arg-type]
         self.look = look or Look(colour, timestamps=False)
-        self.logs = Logs(logs, 2_000_000, 5, self._say) if logs else None
+        self.logs = Logs(logs, 100_000_000, 2, self._say) if logs else None
         self.watch = watch
         self.data = b""
         self.full = asyncio.Event()
@@ -95,9 +95,9 @@ class Stage:
             if acting:
                 await asyncio.wait([acting], timeout=1)
                 acting.cancel()
-            await output.close(hurried=lambda: True)
             if self.logs:
                 self.logs.close()
+            await output.close(hurried=lambda: True)
             os.close(writing)
             reader.join(5)
         if acting and acting.done() and not acting.cancelled():
