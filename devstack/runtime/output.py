@@ -14,18 +14,19 @@ import contextlib
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from devstack.core.lines import RESET, Lines, prefixed
 from devstack.core.record import Record
 from devstack.host import here
 from devstack.runtime.logs import Logs
-from devstack.runtime.parts import Part, portions, put
+from devstack.runtime.parts import Part, put, taken
 
 HIGH_WATER, LOW_WATER = 2 * 1024 * 1024, 512 * 1024
 """Bytes that may wait for the terminal; so much is left when the pipes go on."""
-AT_ONCE = 256 * 1024
-"""Bytes of one write: so exactly we know how far a slow reader is."""
+LEAST, MOST, PACE = 4 * 1024, 256 * 1024, 0.1
+"""Bytes of one write, and the seconds that it may take: so exactly we know how far a slow reader is."""
 PROMPT_AFTER, PROMPT_WITHIN = 0.25, 1.0
 PATIENCE = 2.0
 OURS = "devstack"
@@ -48,8 +49,9 @@ class Writer:
         self._fd = fd
         self._loop = loop
         self._on_full, self._on_drained, self._on_broken = on_full, on_drained, on_broken
-        self._pending: list[Part] = []
+        self._pending = deque[Part]()
         self._size = 0
+        self._portion = MOST
         self._full = self._closing = self._broken = False
         self.written = 0
         """Bytes that the reader has taken."""
@@ -98,18 +100,19 @@ class Writer:
                     self._changed.wait()
                 if not self._pending:
                     return
-                batch, self._pending = self._pending, []
+                batch, self._pending = self._pending, deque()
             try:
                 self._write_all(batch)
             except OSError as error:  # EPIPE, EIO from a terminal that was closed, ENOSPC
                 with self._changed:
-                    self._broken, self._pending, self._size, self._full = True, [], 0, False
+                    self._broken, self._pending, self._size, self._full = True, deque(), 0, False
                 self._in_loop(self._on_drained)
                 self._in_loop(self._on_broken, error)
                 return
 
-    def _write_all(self, parts: Iterable[Part]) -> None:
-        for rest in portions(parts, AT_ONCE):
+    def _write_all(self, parts: deque[Part]) -> None:
+        while rest := taken(parts, self._portion):
+            whole, began = sum(map(len, rest)), time.monotonic()
             while size := sum(map(len, rest)):
                 try:
                     rest = put(self._fd, rest)
@@ -125,6 +128,8 @@ class Writer:
                     self._full &= not drained
                 if drained:
                     self._in_loop(self._on_drained)
+            took = max(time.monotonic() - began, 0.000_001)
+            self._portion = min(max(int(whole * PACE / took), LEAST), MOST)
 
     def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway

@@ -7,28 +7,24 @@ Rule 2: one call writes a bounded number of bytes and of parts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 
 Part = bytes | memoryview
 MOST = 1024
 """Parts of one call: what POSIX systems take."""
 
 
-def portions(parts: Iterable[Part], size: int) -> Iterator[list[Part]]:
-    """The same bytes, `size` of them in each portion, or fewer where it takes too many parts, and in the last."""
+def taken(parts: deque[Part], size: int) -> list[Part]:
+    """The first `size` bytes, or fewer when there are no more of them or they are in too many parts; they are gone from `parts`."""
     portion: list[Part] = []
-    room = size
-    for part in parts:
-        rest = memoryview(part)
-        while rest:
-            portion.append(rest[:room])
-            rest = rest[room:]
-            room -= len(portion[-1])
-            if not room or len(portion) == MOST:
-                yield portion
-                portion, room = [], size
-    if portion:
-        yield portion
+    while parts and size and len(portion) < MOST:
+        part = memoryview(parts.popleft())
+        if len(part) > size:
+            parts.appendleft(part[size:])
+        portion.append(part[:size])
+        size -= len(portion[-1])
+    return portion
 
 
 def put(fd: int, parts: Sequence[Part]) -> list[Part]:

@@ -1,0 +1,48 @@
+"""The thread that writes to the terminal, with a reader of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from devstack.runtime import output
+from devstack.runtime.output import Look, Output
+
+LINES = b"".join(b"%099d\n" % n for n in range(10_000))
+PACE = 0.01
+"""Seconds between two reads of 8 KB."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pipe there holds what it likes")
+def test_who_reads_slowly_gets_all_of_it_also_when_somebody_wants_us_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "PATIENCE", 0.25)  # the largest portion takes longer
+    reading, writing = os.pipe()
+    got: list[bytes] = []
+
+    def read() -> None:
+        while chunk := os.read(reading, 8192):
+            got.append(chunk)
+            threading.Event().wait(PACE)
+
+    async def play() -> int:
+        stream = Output(["web.1"], look=Look(prefix=False))
+        slow = asyncio.Event()
+        stream.open(writing, lambda: None, slow.set, lambda error: None)
+        source = stream.source("web.1")
+        for _ in range(3):
+            source.feed(LINES)
+        reader.start()
+        await asyncio.wait_for(slow.wait(), 30)  # most is read: by now it is known for what it is
+        return await stream.close(hurried=lambda: True)
+
+    reader = threading.Thread(target=read)
+    try:
+        assert asyncio.run(play()) == 0
+    finally:
+        os.close(writing)
+        reader.join(30)
+        os.close(reading)
+    assert b"".join(got) == LINES * 3
