@@ -16,7 +16,7 @@ PACE = 0.01
 """Seconds between two reads of 8 KB."""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a pipe there holds what it likes")
+@pytest.mark.skipif(os.name == "nt", reason="written for the pipes of POSIX, not tried on Windows")
 def test_who_reads_slowly_gets_all_of_it_also_when_somebody_wants_us_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "PATIENCE", 0.25)  # the largest portion takes longer
     reading, writing = os.pipe()

@@ -20,7 +20,7 @@ from devstack.runtime.output import PROMPT_AFTER
 from tests.support.redis_server import eventually
 from tests.support.stage import Stage, child, gone
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Windows host is not written yet")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its children wait and leave by POSIX signals")
 
 FOREVER = "import signal, time\nprint('up')\nsignal.pause()"
 STUBBORN = """
