@@ -53,7 +53,13 @@ def run(options: Options, look: Look, guard: Guard, take_over: bool = False) -> 
     project.make_directories()
     with _alone(project, here), _swept(project) as swept:
         here.prepare(len(processes))
-        sys.exit(asyncio.run(_run(project, here, look, guard, processes, swept, take_over)))
+        settings = project.settings
+        logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
+        output = Output([*processes, "redis.1"], look=look, logs=logs)
+        session = Session(output)
+        runner = asyncio.Runner()
+        with here.signals(runner.get_loop(), session.signalled), runner:
+            sys.exit(runner.run(_run(project, here, session, logs, guard, swept, take_over)))
 
 
 @contextlib.contextmanager
@@ -99,8 +105,8 @@ class Session:
         self.supervisor: Supervisor | None = None
         self.code: int | None = None
         """The exit code when something outside ended us."""
+        self.task: asyncio.Task[int] | None = None
         self._signals = 0
-        self._task = asyncio.current_task()
 
     def signalled(self, number: int) -> None:
         """The first one stops everything in order. A second one of those that a person sends on purpose does not wait any more; HUP comes
@@ -141,8 +147,8 @@ class Session:
                 self.output.say(why)
         if self.supervisor:
             self.supervisor.leave(force)
-        elif self._task:
-            self._task.cancel()
+        elif self.task:
+            self.task.cancel()
 
 
 def _aside(text: str) -> None:
@@ -158,14 +164,11 @@ def _aside(text: str) -> None:
 
 
 async def _run(
-    project: Project, here: host.Host, look: Look, guard: Guard, processes: list[str], swept: str, take_over: bool
+    project: Project, here: host.Host, session: Session, logs: Logs, guard: Guard, swept: str, take_over: bool
 ) -> int:
-    settings = project.settings
-    logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
-    output = Output([*processes, "redis.1"], look=look, logs=logs)
-    session = Session(output)
+    output = session.output
+    session.task = asyncio.current_task()
     output.open(STDOUT, session.pause, session.resume, session.unread)
-    here.on_signals(asyncio.get_running_loop(), session.signalled)
     try:
         for note in [*([swept] if swept else []), *project.notes]:
             output.say(note)

@@ -9,7 +9,6 @@ Rule 2: garbage is a ValueError that says what is wrong and does not quote the U
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -55,6 +54,8 @@ class RedisUrl(Record):
         """Whether the server runs (or would run) on this machine: a loopback address or a socket."""
         if self.path or self.host in ("localhost", "0.0.0.0"):
             return True
+        import ipaddress
+
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

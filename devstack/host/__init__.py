@@ -79,8 +79,8 @@ class Host(Protocol):
     def receive(self, line: socket.socket) -> tuple[bytes, list[int]]:
         """What has come on a non-blocking socket, and the descriptors that came with it, closed at exec."""
 
-    def on_signals(self, loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> None:
-        """Call `tell(number)` in the loop for each signal that asks us to leave."""
+    def signals(self, loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> AbstractContextManager[None]:
+        """Inside, `tell(number)` is called in the loop, as soon as it runs, for each signal that asks us to leave."""
 
     def lock(self, path: Path, text: str) -> AbstractContextManager[str | None]:
         """Hold the file locked inside the context, with `text` in it. Gives None, or what the present holder wrote if it is taken."""

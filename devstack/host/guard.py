@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("guardian.py")
+START = "import os, sys; place, name = os.path.split(sys.argv[1]); sys.path.append(place); __import__(name[:-3]).main(sys.argv[2])"
+"""Imported, the program is compiled once; as a script, at every start."""
 END_WITHIN = 8.0
 """Seconds: the guardian's own limits, and some."""
 
@@ -29,7 +31,7 @@ class Guard:
         self._run = run
         # -I -S: nothing of the user's environment, no site-packages: it is there after some 10 ms.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(PROGRAM), run],
+            [sys.executable, "-I", "-S", "-c", START, str(PROGRAM), run],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,  # Both guardians hold it: its end says that they are gone.
             stderr=subprocess.DEVNULL,

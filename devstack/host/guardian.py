@@ -1,6 +1,6 @@
 """The guardian: a small process of its own that ends what `devstack up` started when devstack itself is gone, however it went.
 
-    python guardian.py RUN
+    main(RUN), in a Python of its own (see `guard.py`)
 
 Its standard input is a pipe that only the supervisor holds: `+PID` when a process was started, `-PID` when one is gone; the end of the
 file means that the supervisor is no more. Then everything that carries DEVSTACK_RUN=RUN in its environment, or was started and has not
@@ -10,7 +10,8 @@ It has a twin, its fork, which knows what it knows and waits: whoever kills the 
 cleans up. (PR_SET_PDEATHSIG would do less: it does not reach grandchildren, and nobody follows it up with a KILL.)
 
 Rule 1: a stranger is never touched: a process counts by its marker, or by its group, whose leader is the one that was started then.
-Rule 2: standard library only, nothing imported that is not needed: it must be there in a moment and cost nothing.
+Rule 2: it must be there in a moment and cost nothing: while it comes up, `devstack up` does, too, and the machine may have one core. So it
+imports what Python itself has imported by then, and no more: contextlib and signal alone would take as long as all the rest.
 
 Without /proc (macOS) the marker cannot be seen: there the process groups that were started are ended, and a daemon that left its group
 stays.
@@ -18,9 +19,7 @@ stays.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import time
 
@@ -29,6 +28,7 @@ assert sys.platform != "win32"
 GRACE = 2.0
 """Seconds between TERM and KILL. Nobody waits for a person here: the terminal is gone."""
 KILL_WITHIN = 5.0
+TERM, KILL = 15, 9
 PROC = "/proc"
 DONE = b"=\n"
 
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, whose end we shall see
+def main(run: str) -> None:
+    """Signals that are meant for the supervisor, whose end it sees, are blocked when it begins."""
     reading, writing = os.pipe()
     twin = os.fork()
     started: dict[int, str] = {}
@@ -47,14 +46,14 @@ def main() -> None:
         os.close(reading)
         with os.fdopen(writing, "wb", buffering=0) as other:
             follow(sys.stdin.buffer, started, other)
-            end(sys.argv[1], started)
+            end(run, started)
             tell(other, DONE)
         os.waitpid(twin, 0)
     else:
         os.close(writing)
         if not follow(os.fdopen(reading, "rb"), started):
             follow(sys.stdin.buffer, started)
-            end(sys.argv[1], started)
+            end(run, started)
 
 
 def follow(lines: BinaryIO, started: dict[int, str], other: BinaryIO | None = None) -> bool:
@@ -73,8 +72,10 @@ def follow(lines: BinaryIO, started: dict[int, str], other: BinaryIO | None = No
 
 
 def tell(other: BinaryIO, line: bytes) -> None:
-    with contextlib.suppress(OSError):  # The twin is gone: then there is one less.
+    try:  # noqa: SIM105
         other.write(line)
+    except OSError:
+        pass  # The twin is gone: then there is one less.
 
 
 def end(run: str, started: dict[int, str]) -> None:
@@ -86,13 +87,12 @@ def end(run: str, started: dict[int, str]) -> None:
         if not left:
             return
         for pid in left:
-            with contextlib.suppress(OSError):
-                if elapsed >= GRACE:
-                    send(pid, signal.SIGKILL)
-                elif pid not in asked and left[pid] not in left:
-                    # The topmost of each tree: a pool worker is told by its parent, and twice would be too often.
-                    asked.add(pid)
-                    send(pid, signal.SIGTERM)
+            if elapsed >= GRACE:
+                send(pid, KILL)
+            elif pid not in asked and left[pid] not in left:
+                # The topmost of each tree: a pool worker is told by its parent, and twice would be too often.
+                asked.add(pid)
+                send(pid, TERM)
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 
@@ -103,12 +103,14 @@ def living(marker: bytes, started: dict[int, str]) -> dict[int, int]:
         return {pid: 0 for pid in started if in_group(pid)}
     found = {}
     for pid in map(int, filter(str.isdigit, os.listdir(PROC))):
-        with contextlib.suppress(OSError, IndexError):
+        try:
             words = stat(pid)
             group = int(words[2])
             ours = started.get(group) == (words[19] if group == pid else born(group)) or marker in environment(pid)
-            if ours and words[0] not in ("Z", "X"):
-                found[pid] = int(words[1])
+        except (OSError, IndexError):
+            continue  # gone, or somebody else's
+        if ours and words[0] not in ("Z", "X"):
+            found[pid] = int(words[1])
     return found
 
 
@@ -124,9 +126,10 @@ def stat(pid: int) -> list[str]:
 
 
 def born(pid: int) -> str:
-    with contextlib.suppress(OSError, IndexError):
+    try:
         return stat(pid)[19]
-    return ""
+    except (OSError, IndexError):
+        return ""
 
 
 def in_group(group: int) -> bool:
@@ -139,12 +142,11 @@ def in_group(group: int) -> bool:
     return True
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    if os.path.isdir(PROC):
-        os.kill(pid, number)
-    else:
-        os.killpg(pid, number)
-
-
-if __name__ == "__main__":
-    main()
+def send(pid: int, number: int) -> None:
+    try:
+        if os.path.isdir(PROC):
+            os.kill(pid, number)
+        else:
+            os.killpg(pid, number)
+    except OSError:
+        pass  # gone, or it has become somebody else

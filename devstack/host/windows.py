@@ -132,13 +132,19 @@ def receive(line: socket.socket) -> tuple[bytes, list[int]]:
     return line.recv(CHUNK), []
 
 
-def on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> None:
+@contextlib.contextmanager
+def signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> Iterator[None]:
     def heard(number: int, frame: object = None) -> None:
-        loop.call_soon_threadsafe(tell, number)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway
+            loop.call_soon_threadsafe(tell, number)
 
-    for number in (signal.SIGINT, signal.SIGBREAK, signal.SIGTERM):
-        signal.signal(number, heard)
+    usual = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGBREAK, signal.SIGTERM)}
     console.on_close(lambda: heard(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -195,8 +195,8 @@ class Source:
     def end(self) -> None:
         rest = self.lines.take()
         if rest or self._output.open_line is self:
-            self._output.log(self.name, rest + b"\n")
             self._show(rest + b"\n")
+            self._output.log(self.name, rest + b"\n")
 
     def _show(self, block: bytes) -> None:
         if self._held is not None and self._shown:

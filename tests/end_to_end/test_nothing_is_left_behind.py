@@ -82,6 +82,17 @@ def test_a_guardian_that_is_killed_is_missed_by_nobody(project: Path) -> None:
         assert up.left() == []
 
 
+def test_what_asks_devstack_to_leave_leaves_its_guardians_alone(project: Path) -> None:
+    with Up(project, "up", "forever", "--no-color") as up:
+        up.until("all ready")
+        for guardian in guardians(up):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                os.kill(guardian, number)
+        os.kill(up.process.pid, signal.SIGKILL)
+        up.ends()
+        eventually(lambda: not up.left(), "processes are left", within=10)
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(project: Path, which: int) -> None:
     with Up(project, "up", "--no-color") as up:

@@ -19,14 +19,19 @@ LATER = {
     "devstack.runtime.watcher",
     "dotenv",
     "hmac",
+    "inspect",
+    "ipaddress",
     "json",
     "platformdirs",
     "psutil",
     "redis",
     "secrets",
     "shutil",
+    "struct",
     "_ssl",
     "ssl",
+    "textwrap",
+    "tokenize",
     "tomllib",
     "uuid",
     "watchfiles",
@@ -35,16 +40,19 @@ PROGRAM = """
 import gc, sys
 sys.argv = ["devstack", "up"]
 import devstack.__main__
-devstack.__main__.gc.freeze = lambda: print(*sys.modules)
-from devstack.config import options
+
+def imported():
+    print(*sys.modules)
+    sys.modules["devstack.config.options"].Options.__init__ = stop
 
 def stop(*_, **__):
     print(gc.isenabled())
-    import asyncio, ssl
+    import asyncio, inspect, ssl
     print(ssl.OPENSSL_VERSION)
+    print(asyncio.iscoroutinefunction(stop), inspect.isfunction(stop))
     sys.exit()
 
-options.Options.__init__ = stop
+devstack.__main__.gc.freeze = imported
 devstack.__main__.main()
 """
 
@@ -54,8 +62,9 @@ def test_what_a_start_may_not_need_is_not_imported_for_it() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-c", PROGRAM], capture_output=True, text=True, check=True, env=environ
     )
-    modules, collects, ssl = done.stdout.splitlines()
+    modules, collects, ssl, *inspected = done.stdout.splitlines()
     assert "devstack.runtime.supervisor" in modules.split()
     assert not LATER.intersection(modules.split())
     assert collects == "True"
     assert ssl
+    assert inspected == ["False True"]

@@ -219,9 +219,9 @@ def test_a_window_that_is_closed_stops_everything(tmp_path: Path) -> None:
 
         async def main():
             told = asyncio.Future()
-            windows.on_signals(asyncio.get_running_loop(), told.set_result)
-            threading.Thread(target=console._handlers[-1], args=(console.CLOSE,), daemon=True).start()
-            print("told", await asyncio.wait_for(told, 20), flush=True)
+            with windows.signals(asyncio.get_running_loop(), told.set_result):
+                threading.Thread(target=console._handlers[-1], args=(console.CLOSE,), daemon=True).start()
+                print("told", await asyncio.wait_for(told, 20), flush=True)
 
         asyncio.run(main())
     """

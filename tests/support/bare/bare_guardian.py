@@ -10,4 +10,4 @@ assert spec.loader
 guardian = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(guardian)
 guardian.PROC = "/nonexistent"
-guardian.main()
+main = guardian.main
