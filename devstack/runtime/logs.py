@@ -69,15 +69,16 @@ class LogFile:
         self._written = os.fstat(self._fd).st_size
 
     def _rotate(self) -> None:
-        """One that cannot be renamed, since on Windows somebody reads it, goes on as it is."""
+        """One that cannot be moved, since on Windows somebody reads it, stays, and with it those that are newer."""
         os.close(self._fd)
-        older = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._count))]
-        # Not renamed over: of a file that takes another's place, Linux (ext4) writes all to the disk at once.
+        files = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._count))]
+        # It has left a place free then, and what is older need not move again.
+        last = next((n for n, each in enumerate(files) if not each.exists()), len(files) - 1)
         with contextlib.suppress(FileNotFoundError, PermissionError):
-            older[-1].unlink()
-        for newer, old in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
-            with contextlib.suppress(FileNotFoundError, PermissionError):
-                os.replace(newer, old)
+            # Not renamed over: of a file that takes another's place, Linux (ext4) writes all to the disk at once.
+            files[last].unlink(missing_ok=True)
+            for n in range(last, 0, -1):
+                os.replace(files[n - 1], files[n])
         self._open()
 
 

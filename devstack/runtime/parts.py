@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Sequence
 
 Part = bytes | memoryview
-MOST = 1024
+AT_ONCE = 1024
 """Parts of one call: what POSIX systems take."""
 
 
 def taken(parts: deque[Part], size: int) -> list[Part]:
     """The first `size` bytes, or fewer when there are no more of them or they are in too many parts; they are gone from `parts`."""
     portion: list[Part] = []
-    while parts and size and len(portion) < MOST:
+    while parts and size and len(portion) < AT_ONCE:
         part = memoryview(parts.popleft())
         if len(part) > size:
             parts.appendleft(part[size:])

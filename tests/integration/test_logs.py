@@ -70,6 +70,50 @@ def test_a_full_file_is_begun_anew_and_the_oldest_goes(tmp_path: Path) -> None:
     assert numbers == list(range(numbers[0], 20)), "nothing is missing between the files, and the newest is there"
 
 
+def test_no_file_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ext4 would write it to the disk at once."""
+    taken: list[str] = []
+    replace = os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        taken.extend([target.name] * target.exists())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    file = LogFile(tmp_path / "log", size=10, count=3)
+    for n in range(10):
+        file.write(b"line %d\n" % n)
+    file.close()
+    assert len(list(tmp_path.iterdir())) == 3
+    assert taken == []
+
+
+@pytest.mark.parametrize("read", [0, 1, 2])
+def test_one_that_somebody_reads_on_windows_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int
+) -> None:
+    """There it cannot be renamed meanwhile."""
+    names = ["log", "log.1", "log.2", "log.3"]
+    file = LogFile(tmp_path / "log", size=1, count=4)
+    for n in range(4):
+        file.write(b"%d\n" % n)
+    replace = os.replace
+
+    def stubborn(source: Path, target: Path) -> None:
+        if source.name == names[read]:
+            raise PermissionError
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stubborn)
+        for n in range(4, 7):
+            file.write(b"%d\n" % n)
+    file.write(b"7\n")
+    file.close()
+    kept = b"".join(unstamped(tmp_path / name) for name in reversed(names))
+    assert kept == b"1\n2\n3\n4\n5\n6\n7\n"
+
+
 def test_no_line_is_split_between_two_files(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=10, count=2)
     file.write(b"first half, ")

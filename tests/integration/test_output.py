@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
 
 from devstack.runtime import output
 from devstack.runtime.output import Look, Output
+from tests.support.stage import Stage, child
 
 LINES = b"".join(b"%099d\n" % n for n in range(10_000))
 PACE = 0.01
@@ -46,3 +50,38 @@ def test_who_reads_slowly_gets_all_of_it_also_when_somebody_wants_us_to_leave(mo
         reader.join(30)
         os.close(reading)
     assert b"".join(got) == LINES * 3
+
+
+SHARE = """
+import fcntl, os
+from devstack.host import here
+here().prepare({processes})
+reading, writing = os.pipe()
+before = fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ)
+here().widen(reading)
+print(fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) // before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes of one size")
+@pytest.mark.parametrize(("processes", "times"), [(64, 4), (65, 1)])
+def test_a_full_pipe_is_made_larger_while_the_processes_are_few(processes: int, times: int) -> None:
+    program = SHARE.format(processes=processes)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert int(ran.stdout) == times
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes of one size")
+def test_a_process_that_fills_its_pipe_gets_a_larger_one() -> None:
+    flood = """
+        import fcntl, os
+        small = fcntl.fcntl(1, fcntl.F_GETPIPE_SZ)
+        for _ in range(20_000):
+            os.write(1, b"x" * 4095 + b"\\n")
+            if fcntl.fcntl(1, fcntl.F_GETPIPE_SZ) > small:
+                print("enlarged")
+                break
+    """
+    stage = Stage(child("web", textwrap.dedent(flood)))
+    assert stage.play() == 0
+    assert stage.lines("web.1")[-1] == "enlarged"

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from devstack.runtime.parts import MOST, Part, put, taken
+from devstack.runtime.parts import AT_ONCE, Part, put, taken
 
 
 def portions(parts: list[Part], size: int) -> list[list[Part]]:
@@ -26,8 +26,8 @@ def test_portions_are_the_same_bytes_in_bounded_pieces() -> None:
 
 
 def test_a_portion_has_no_more_parts_than_a_call_takes() -> None:
-    found = portions([b"a\n"] * (MOST * 2 + 1), 1 << 20)
-    assert [len(portion) for portion in found] == [MOST, MOST, 1]
+    found = portions([b"a\n"] * (AT_ONCE * 2 + 1), 1 << 20)
+    assert [len(portion) for portion in found] == [AT_ONCE, AT_ONCE, 1]
 
 
 def test_what_is_not_taken_is_left() -> None:
