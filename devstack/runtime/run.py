@@ -70,6 +70,12 @@ class Run:
     def retiring_for(self) -> float:
         return time.monotonic() - self.retired_at
 
+    def last_words(self) -> str:
+        """What it said last, as we may quote it."""
+        from devstack.core.secrets import concealed
+
+        return concealed(self.subject.tail().decode(errors="replace"), self.subject.launch.env)
+
     def exited(self, code: int) -> None:
         """For the child."""
         self._ended(self, code)
@@ -137,6 +143,11 @@ class Run:
             beacon.pop("quiesced", None)
         self.child.order("leave")
         self._task(self._remind())
+
+    def ask_what_it_does(self) -> None:
+        """A worker tells its tasks, as `active`."""
+        if self.alive and "worker_ready" in self.subject.beacon:
+            self.child.order("status")
 
     def end(self) -> None:
         """Its grace is over."""

@@ -19,29 +19,22 @@ from devstack.core.causes import Cause, cause_of
 from devstack.core.health import Broker, Ended, Subject
 from devstack.core.machine import decide
 from devstack.core.model import Phase, Process, Stack
-from devstack.core.names import seconds
 from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host, Terminal
 from devstack.host.guard import Guard
-from devstack.runtime import clash, voice
-from devstack.runtime.frames import Frames
+from devstack.runtime import clash
 from devstack.runtime.launcher import Launcher, explain_spawn
 from devstack.runtime.output import Output
 from devstack.runtime.run import Run, modules
+from devstack.runtime.speaker import Speaker
 from devstack.runtime.standby import Standby
 
-FIRST_PROGRESS = 8.0
-"""Seconds until we say what we wait for; repeated ever less often."""
-STOP_PROGRESS = 3.0
 LAST_LOOK = 1.0
 """Seconds before a run is killed that it is asked what it is at."""
-ANSWERED_WITHIN = 0.2
-"""Seconds that a leaving worker gets to say what it is doing."""
 KILLED_WITHIN = 2.0
 """Seconds that we wait, when all is over, for the end of what was killed."""
 JITTER = 0.1
-TRACEBACK = b"Traceback (most recent call last):"
 ENDS = 10
 
 
@@ -70,7 +63,6 @@ class Supervisor:
         """Set once a process has failed."""
         self.broker = broker
         """What the next runs are told."""
-        self._urls = urls or {}
         self._take_over = take_over
         self._inbox: deque[e.Event] = deque()
         self._deciding = False
@@ -82,10 +74,8 @@ class Supervisor:
         self._debugged: dict[str, str] = {}
         """Processes that no save may take away now, each with the file that was saved meanwhile."""
         self._timers: set[asyncio.TimerHandle] = set()
-        self._frames = Frames()
-        self._started = time.monotonic()
-        self._left_at = 0.0
-        self._greeted = self._forced = False
+        self._speaker = Speaker(stack, self._runs, output, self._later, urls or {})
+        self._forced = False
         self.changed: list[Callable[[], None]] = []
         """Called when events have been handled."""
         self.ends: dict[str, deque[Ended]] = {}
@@ -99,7 +89,7 @@ class Supervisor:
             for companion in companions:
                 self._task(companion)
             self.tell(e.StartAsked(tuple(self.stack.processes)))
-            self._later(FIRST_PROGRESS, self._progress, FIRST_PROGRESS)
+            self._speaker.begin()
             return await self._finished
         finally:
             for timer in self._timers:
@@ -136,7 +126,7 @@ class Supervisor:
 
     def saved(self, event: e.ReloadAsked) -> None:
         """Code was saved: what cannot live beside its successor is restarted."""
-        self._frames.forget()
+        self._speaker.forget()
         for name in set(event.names).intersection(self._debugged):
             if not self._debugged[name]:
                 self._output.say(f"{name} is reloaded once it goes on ({event.saved})")
@@ -190,9 +180,7 @@ class Supervisor:
 
     def leave(self, force: bool = False) -> None:
         """Stop everything in order; with `force` at once."""
-        if not self._left_at:
-            self._left_at = time.monotonic()
-            self._later(STOP_PROGRESS, self._stop_progress)
+        self._speaker.leaving()
         self._forced |= force
         self.tell(e.ShutdownAsked(forced=force))
 
@@ -216,7 +204,7 @@ class Supervisor:
             case e.AskToLeave(name, run):
                 self._end(name, run, polite=True)
             case e.Kill(name, run):
-                self._say_what_is_cut_off(name, run)
+                self._speaker.cut_off(name, run)
                 self._end(name, run, polite=False)
             case e.Pause(name, run):
                 self._runs[name, run].hold()
@@ -236,8 +224,7 @@ class Supervisor:
             case e.Announce():
                 self._announce(action)
             case e.Finish(code):
-                if code and not self._left_at:
-                    self._output.say(voice.farewell(self.stack, code))
+                self._speaker.farewell(code)
                 if not self._finished.done():
                     self._finished.set_result(code)
 
@@ -335,7 +322,7 @@ class Supervisor:
         run.alive = False
         run.stop_probing()
         launch = run.subject.launch
-        tail = _tail(run)
+        tail = run.last_words()
         run.cause = cause_of(code, tail, modules=modules(launch.cwd), directory=launch.cwd)
         # One that had settled met something that may pass; one that never did will meet it again.
         ends = self.ends.setdefault(run.process.name, deque(maxlen=ENDS))
@@ -354,84 +341,19 @@ class Supervisor:
             self.tell(e.Clashed(exited.name, exited.run, places, clash.sentence(places)))
         self.tell(exited)
 
-    # ---- words
-
     def _announce(self, action: e.Announce) -> None:
-        process = self.stack.processes[action.name]
-        run = self._runs.get((action.name, action.run))
-        took = time.monotonic() - run.subject.started if run else 0.0
         if action.kind == "failed":
             self.failure.set()
-        if run and action.kind != "remark":
-            # What it has said is in the frame, if it was but the traceback.
-            run.source.release(show=action.kind not in ("failed", "kept") or TRACEBACK not in run.subject.tail())
-        if action.kind in ("failed", "overdue", "kept"):
-            tail = _tail(run) if run else ""
-            cause = run.cause if run else Cause("")
-            blocked = [
-                other.name
-                for name in self.stack.needed_by(process.service.name)
-                for other in self.stack.of_service(name)
-                if other.phase is Phase.WAITING
-            ]
-            self._output.say(self._frames.of(process, action, cause, tail, blocked))
-        elif action.kind == "reloaded":
-            old = self._runs.get((action.name, process.retiring[-1])) if process.retiring else None
-            active = old.subject.beacon.get("quiesced", {}).get("active") if old else 0
-            self._output.say(voice.reloaded(process.name, took, action.why, active if isinstance(active, int) else 0))
-        elif action.kind == "retired":
-            if run and run.retired_at and run.retiring_for() > voice.LONG_FINISH:
-                self._output.say(voice.retired(process.name, run.retiring_for(), run.subject.beacon.get("drained", {})))
-        elif action.kind != "stopped" or (run and run.subject.launch.argv):
-            self._output.say(voice.line(process, action, took))
+        self._speaker.announce(action)
+        run = self._runs.get((action.name, action.run))
         if action.kind in ("ready", "reloaded") and run:
-            self._standby.prepare(process, run.subject)
+            self._standby.prepare(run.process, run.subject)
         if action.kind in ("ready", "done"):
-            self._greet()
-
-    def _greet(self) -> None:
-        """Once, when everything that was asked for is there."""
-        if not self._greeted and all(p.phase.opens_gates or p.surplus for p in self.stack.processes.values()):
-            self._greeted = True
-            links = "".join(f"  {name} {url}" for name, url in self._urls.items())
-            self._output.say(f"all ready in {seconds(time.monotonic() - self._started)}{links}")
-
-    def _progress(self, pause: float) -> None:
-        if not self._greeted and not self.stack.leaving:
-            ages = {name: time.monotonic() - run.subject.started for (name, _), run in self._runs.items()}
-            if text := voice.progress(self.stack, ages):
-                self._output.say(text)
-            self._later(pause * 1.5, self._progress, pause * 1.5)
-
-    def _stop_progress(self) -> None:
-        for run in self._runs.values():
-            if run.alive and "worker_ready" in run.subject.beacon:
-                run.child.order("status")
-        self._later(ANSWERED_WITHIN, self._say_who_stays)
-        self._later(STOP_PROGRESS, self._stop_progress)
-
-    def _say_who_stays(self) -> None:
-        doing = {
-            name: run.subject.beacon.get("active", {}).get("tasks")
-            for (name, _), run in self._runs.items()
-            if run.alive
-        }
-        if text := voice.stopping(self.stack, time.monotonic() - self._left_at, doing):
-            self._output.say(text)
+            self._speaker.greet()
 
     def _ask_what_it_does(self, name: str, number: int) -> None:
-        run = self._runs.get((name, number))
-        if run and run.alive and "worker_ready" in run.subject.beacon:
-            run.child.order("status")
-
-    def _say_what_is_cut_off(self, name: str, number: int) -> None:
-        """The tasks that a run which is killed was last heard to have: they are begun, and will not be finished."""
-        run = self._runs.get((name, number))
-        active = run.subject.beacon.get("active", {}) if run and run.alive else {}
-        seen = active.get("seen")
-        if run and isinstance(seen, float) and (text := voice.cut_off(active.get("tasks"), time.monotonic() - seen)):
-            self._output.say(f"{name}: {text}; grace says how long a stop waits")
-            run.cut_off = text
+        if run := self._runs.get((name, number)):
+            run.ask_what_it_does()
 
     # ---- timers and tasks
 
@@ -463,13 +385,6 @@ class Supervisor:
     def _broke(self, error: BaseException) -> None:
         if not self._finished.done():
             self._finished.set_exception(error)
-
-
-def _tail(run: Run) -> str:
-    """What it said last, as we may quote it."""
-    from devstack.core.secrets import concealed
-
-    return concealed(run.subject.tail().decode(errors="replace"), run.subject.launch.env)
 
 
 async def _nothing() -> None:
