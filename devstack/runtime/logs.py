@@ -21,8 +21,8 @@ from pathlib import Path
 
 from devstack.runtime.parts import Part, put
 
-HIGH_WATER, ENOUGH, LOW_WATER = 8 * 1024 * 1024, 4 * 1024 * 1024, 2 * 1024 * 1024
-"""Bytes that may wait for the disk; that do not wait for others; so much is left when the pipes go on."""
+HIGH_WATER, ENOUGH = 8 * 1024 * 1024, 4 * 1024 * 1024
+"""Bytes that may wait for the disk; that do not wait for others, and are left when the pipes go on."""
 MOMENT = 0.02
 """Seconds."""
 PATIENCE = 2.0
@@ -161,7 +161,7 @@ class Logs:
                 self._append(name, moment, data)
                 with self._changed:
                     self._unwritten -= len(data)
-                    drained = self.full and self._unwritten < LOW_WATER
+                    drained = self.full and self._unwritten < ENOUGH
                     self.full &= not drained
                 if drained:
                     self._in_loop(self._on_drained)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 from devstack.runtime.parts import Part, put, taken
 
-HIGH_WATER, LOW_WATER = 2 * 1024 * 1024, 512 * 1024
-"""Bytes that may wait for the terminal; so much is left when the pipes go on."""
+HIGH_WATER, LOW_WATER = 2 * 1024 * 1024, 1536 * 1024
+"""Bytes that may wait for the terminal; so much is left when the pipes go on, so that it need not wait for them."""
 LEAST, MOST, PACE = 4 * 1024, 256 * 1024, 0.1
 """Bytes of one write, and the seconds that it may take: so exactly we know how far a slow reader is."""
 
