@@ -79,5 +79,5 @@ class _Sparing:
 
     def __exit__(self, *_: object) -> None:
         for name in UNUSED:
-            if isinstance(sys.modules[name], _Later):
+            if isinstance(sys.modules.get(name), _Later):
                 del sys.modules[name]
