@@ -11,6 +11,7 @@ Rule 3: pure. Whether a directory or a program exists is for others to ask.
 
 from __future__ import annotations
 
+import functools
 import os.path
 import re
 import shlex
@@ -119,6 +120,7 @@ class Command(Record):
         return [" &&" if each == "&&" else each for each in self.joiners]
 
 
+@functools.cache
 def parse(text: str, where: str = "", system: str = "") -> Command:
     """DevstackError for what no shell would take: an unclosed quote, nothing on one side of `&&`. `system`: where it is to run."""
     if "\0" in text:

@@ -179,7 +179,8 @@ def _left_out(lines: list[Line], counted: list[Service], names: list[str], groun
 
 def _in_order(explained: list[Explained], names: list[str]) -> list[Explained]:
     """Those of the project, then those of each service that is there."""
-    return [each for scope in ("", *names) for each in explained if each.scope == scope]
+    places = {scope: place for place, scope in enumerate(("", *names))}
+    return sorted((each for each in explained if each.scope in places), key=lambda each: places[each.scope])
 
 
 def _flag_source(options: Options, chosen: Settings, option: str, *key: str) -> str:

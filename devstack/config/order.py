@@ -37,12 +37,12 @@ class Ordered(Record):
 def order(services: Sequence[Service], wishes: Mapping[str, Wish], left_out: Iterable[str]) -> Ordered:
     """The services with their needs. `left_out` are names that exist and do not run."""
     absent = set(left_out)
-    here = [service.name for service in services]
+    here = {service.name: _role(service) for service in services}
     waiting, notes, ordered = set(), [], []
-    for position, service in enumerate(services):
+    for service in services:
         wish = wishes[service.name]
         if wish.names is None:
-            needs = _by_role(service, services, position, wish.roles)
+            needs = _by_role(service.name, here, wish.roles)
             if REDIS in wish.roles:
                 waiting.add(service.name)
         else:
@@ -92,11 +92,11 @@ def closure(names: Iterable[str], services: Sequence[Service]) -> list[str]:
     return [name for name in needs if name in found]
 
 
-def _by_role(service: Service, services: Sequence[Service], position: int, roles: Sequence[str]) -> list[str]:
-    own = _role(service)
-    others = {each.name for each in services if _role(each) in roles and _role(each) != own}
-    earlier = {each.name for each in services[:position] if own == _role(each) == "oneshot"}
-    return [each.name for each in services if each.name in others | earlier]
+def _by_role(name: str, all_roles: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted roles; and one-shots run in the order of the Procfile."""
+    own, names = all_roles[name], list(all_roles)
+    earlier = {each for each in names[: names.index(name)] if all_roles[each] == "oneshot"} if own == "oneshot" else ()
+    return [each for each, role in all_roles.items() if each in earlier or (role in wanted and role != own)]
 
 
 def _role(service: Service) -> str:

@@ -20,6 +20,8 @@ from devstack.errors import DevstackError
 BLANKS = " \t"
 ENDS_A_WORD = " \t\n|&;()<>"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
+"""Characters that mean nothing else anywhere."""
 _OPERATOR = re.compile(r":?[-+]")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=", re.ASCII)
 # Compiled by whoever needs it, not at each start.
@@ -203,8 +205,9 @@ class Reader:
                 else:
                     add(part, True)
             else:
-                self.at += 1
-                add(char, quoted)
+                run = _PLAIN.match(self.text, self.at)
+                self.at = run.end() if run else self.at + 1
+                add(run[0] if run else char, quoted)
         return tuple(parts)
 
     def _dollar(self, quoted: bool) -> Parameter | str:
