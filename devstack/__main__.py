@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
+import os
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # to import typing takes so long that a Ctrl-C may come meanwhile, before anybody catches it
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from devstack.errors import DevstackError
 
 # Nothing that an import makes is ever garbage, and looking for some takes a tenth of the start. On again in `cli.group` and
@@ -16,6 +20,9 @@ gc.disable()
 
 
 def main() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell has closed it: >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # On Windows a pipe would get the bytes of some old code page, or an error for what that lacks.
         if isinstance(stream, io.TextIOWrapper):
@@ -51,9 +58,9 @@ def run(words: list[str]) -> None:
             traceback.print_exc()
         _tell(error)  # what it quotes may be a line of .env
         sys.exit(error.code)
-    except BrokenPipeError:
-        sys.exit(errors.FAILED)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC) and error.filename is None:
+            _unread(error)
         if debug:
             raise
         bug = errors.DevstackError(
@@ -80,6 +87,17 @@ def _with_click(words: list[str]) -> None:
         sys.exit(exit.exit_code)
     except click.Abort:
         sys.exit(errors.INTERRUPTED)
+
+
+def _unread(error: OSError) -> NoReturn:
+    """Our output cannot be written any more."""
+    from devstack import errors
+
+    # What is still in Python's own buffers would be written at the end, and fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno != errno.EPIPE:
+        _tell(errors.DevstackError(f"the output cannot be written: {error.strerror}"))
+    sys.exit(errors.FAILED)
 
 
 def _tell(error: DevstackError) -> None:

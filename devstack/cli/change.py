@@ -68,7 +68,8 @@ def scale(counts: tuple[str, ...], **given: Any) -> None:
     for each in counts:
         name, equals, count = each.partition("=")
         if not equals or not (count.isascii() and count.isdigit()) or len(count) > 4:
-            raise DevstackError(f'"{each}" says no number', why="each is NAME=COUNT", fix="devstack scale worker=3")
+            why = "each is NAME=COUNT, with a COUNT from 0 to 9999"
+            raise DevstackError(f'"{each}" does not say how many', why=why, fix="devstack scale worker=3")
         wanted[name] = int(count)
     sys.exit(change("scale", "as asked", {"counts": wanted}, **given))
 

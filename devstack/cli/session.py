@@ -207,7 +207,7 @@ async def _supervise(
     try:
         return await supervisor.run(*companions)
     finally:
-        await guard.close()
+        await guard.close(supervisor.forced)
         if project.redis_image:
             await tidy(project)
 

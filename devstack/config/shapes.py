@@ -67,8 +67,8 @@ def duration(value: object) -> float:
 
 def _size(value: object) -> int:
     """Bytes, from a number or from a text such as "10MB", "512 kB"."""
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+)\s*([kMG]?)B?\s*", value)):
-        value = int(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+)\s*([kmg]?)b?\s*", value.lower())):
+        value = int(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2]]
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 50:
         raise ValueError
     return value
@@ -219,7 +219,7 @@ FLAG = Shape("true or false", _flag)
 COUNT = Shape("a whole number from 0 to 1000", _count)
 PORT = Shape("a port number", _port)
 DURATION = Shape('seconds, or a text such as "90s" or "2m"', duration)
-SIZE = Shape('bytes, or a text such as "10MB"', _size)
+SIZE = Shape('bytes, or a text such as "500kB" or "10MB"', _size)
 NAMES = Shape("a list of texts", _names)
 WATCH = Shape("true, false or a list of directories, files and patterns", cast("Callable[[object], object]", _watch))
 IMAGE = Shape("true, false or the name of an image", cast("Callable[[object], object]", _image))

@@ -17,6 +17,8 @@ from devstack.errors import did_you_mean
 ANSI = r"\x1b\[[0-9;?]*[A-Za-z]"
 EXCEPTION = r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Configured|Unavailable|Exit|Refused|NotFound|Failure)\b.*"
 FRAME = r'File "(?P<file>[^"]+)", line (?P<line>\d+)'
+GROUP, GROUPED = "Exception Group Traceback", r"(?m)^[ \t]*[|+][|+ \t-]*(?:\d+ -+$)?"
+"""The frame that Python draws around the exceptions of a group."""
 LONGEST_REASON = 160
 RECENT = 25
 """Lines that are looked at: a traceback's end, and what a program says about it."""
@@ -74,7 +76,9 @@ def cause_of(code: int, tail: str, *, modules: Sequence[str] = (), directory: st
         return Cause(sentence)
     if code < 0:
         return Cause(sentence + (", out of memory?" if code == -9 else ""))
-    lines = [line.strip() for line in re.sub(ANSI, "", tail).splitlines() if line.strip()][-RECENT:]
+    tail = re.sub(ANSI, "", tail)
+    tail = re.sub(GROUPED, "", tail) if GROUP in tail else tail
+    lines = [line.strip() for line in tail.splitlines() if line.strip()][-RECENT:]
     if not lines:
         return Cause(sentence)
     place = _place(lines, directory)

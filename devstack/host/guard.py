@@ -52,8 +52,10 @@ class Guard:
     def gone(self, pid: int) -> None:
         self._say(f"-{pid}\n")
 
-    async def close(self) -> None:
-        """End what is still there, and the guardian with it."""
+    async def close(self, forced: bool) -> None:
+        """End what is still there, and the guardian with it. `forced`: what is left gets no time to leave by itself."""
+        if forced:
+            self._say("!\n")
         await _aside(self._leave)
         if self._process.poll() != 0 and sys.platform != "win32":
             # Somebody has killed it, and perhaps its twin: then nobody has ended what left its process group.

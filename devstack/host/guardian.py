@@ -2,9 +2,9 @@
 
     main(RUN), in a Python of its own (see `guard.py`)
 
-Its standard input is a pipe that only the supervisor holds: `+PID` when a process was started, `-PID` when one is gone; the end of the
-file means that the supervisor is no more. Then everything that carries DEVSTACK_RUN=RUN in its environment, or was started and has not
-been taken back, is asked to leave, and killed after GRACE seconds.
+Its standard input is a pipe that only the supervisor holds: `+PID` when a process was started, `-PID` when one is gone, `!` when nobody
+wants to wait; the end of the file means that the supervisor is no more. Then everything that carries DEVSTACK_RUN=RUN in its environment,
+or was started and has not been taken back, is asked to leave, and killed after GRACE seconds.
 
 It has a twin, its fork, which knows what it knows and waits: whoever kills the guardian together with the supervisor still leaves one that
 cleans up. (PR_SET_PDEATHSIG would do less: it does not reach grandchildren, and nobody follows it up with a KILL.)
@@ -30,7 +30,9 @@ GRACE = 2.0
 KILL_WITHIN = 5.0
 TERM, KILL = 15, 9
 PROC = "/proc"
-DONE = b"=\n"
+DONE, HURRY = b"=\n", b"!\n"
+hurried = False
+"""Whether somebody does not want to wait: then all that is left is killed at once."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,14 +60,16 @@ def main(run: str) -> None:
 
 def follow(lines: BinaryIO, started: dict[int, str], other: BinaryIO | None = None) -> bool:
     """Keep `started` up to date, and pass everything on to `other`, until the end of the lines. True when the last one was DONE."""
+    global hurried
     for line in lines:
         if line == DONE:
             return True
-        pid = int(line[1:])
-        if line.startswith(b"+"):
-            started[pid] = born(pid)
+        if line == HURRY:
+            hurried = True
+        elif line.startswith(b"+"):
+            started[int(line[1:])] = born(int(line[1:]))
         else:
-            started.pop(pid, None)
+            started.pop(int(line[1:]), None)
         if other:
             tell(other, line)
     return False
@@ -87,7 +91,7 @@ def end(run: str, started: dict[int, str]) -> None:
         if not left:
             return
         for pid in left:
-            if elapsed >= GRACE:
+            if hurried or elapsed >= GRACE:
                 send(pid, KILL)
             elif pid not in asked and left[pid] not in left:
                 # The topmost of each tree: a pool worker is told by its parent, and twice would be too often.

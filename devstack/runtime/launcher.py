@@ -139,6 +139,8 @@ def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
         return 127, Cause(
             f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
         )
+    if isinstance(error, PermissionError) and os.path.isdir(os.path.join(launch.cwd, name)):
+        return 126, Cause(f"{name} is a directory", True, "name the program in it")
     if isinstance(error, PermissionError):
         return 126, Cause(f"{name}: not an executable file", True, f"chmod +x {name}")
     return 126, Cause(f"{name} could not be started: {error.strerror or error}", error.errno not in NO_ROOM)

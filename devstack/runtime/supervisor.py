@@ -75,7 +75,8 @@ class Supervisor:
         """Processes that no save may take away now, each with the file that was saved meanwhile."""
         self._timers: set[asyncio.TimerHandle] = set()
         self._speaker = Speaker(stack, self._runs, output, self._later, urls or {})
-        self._forced = False
+        self.forced = False
+        """Whether somebody does not want to wait."""
         self.changed: list[Callable[[], None]] = []
         """Called when events have been handled."""
         self.ends: dict[str, deque[Ended]] = {}
@@ -181,7 +182,7 @@ class Supervisor:
     def leave(self, force: bool = False) -> None:
         """Stop everything in order; with `force` at once."""
         self._speaker.leaving()
-        self._forced |= force
+        self.forced |= force
         self.tell(e.ShutdownAsked(forced=force))
 
     def pause(self) -> None:
@@ -313,7 +314,7 @@ class Supervisor:
             self.tell(e.Exited(name, number, 0))
         elif polite:
             run.see_off()
-        elif self._forced:
+        elif self.forced:
             run.child.kill()
         else:
             run.end()

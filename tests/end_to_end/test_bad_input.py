@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -149,3 +151,41 @@ def test_a_second_up_in_the_same_project_is_refused(tmp_path: Path) -> None:
         assert first.ends() == 130
     with Up(tmp_path, "up", "--no-color", state=state) as third:
         third.until("all ready")
+
+
+PRINTING = [["--help"], ["up", "--help"], ["check"], ["check", "--explain"], ["logs", "one"]]
+
+
+def printed_to(target: str, directory: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """With `target` as a shell writes it; there is a log."""
+    devstack(written(directory, "one: echo hello\n"), "up")
+    line = f"{PYTHON} -m devstack {shlex.join(words)} {target}"
+    environment = {**os.environ, "DEVSTACK_STATE_DIR": str(directory / ".state")}
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_an_output_that_is_closed_is_no_reason_to_fall_over(tmp_path: Path, words: list[str]) -> None:
+    done = printed_to(">&-", tmp_path, words)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is always full")
+@pytest.mark.parametrize("words", PRINTING)
+def test_a_full_disk_behind_the_output_is_called_that(tmp_path: Path, words: list[str]) -> None:
+    done = printed_to(">/dev/full", tmp_path, words)
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_when_nobody_reads_a_command_leaves_without_a_word(tmp_path: Path, words: list[str]) -> None:
+    done = printed_to("| (exec <&-; sleep 0.5)", tmp_path, words)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -115,10 +115,18 @@ def test_what_cannot_be_started_is_named_and_the_rest_runs(tmp_path: Path) -> No
     (tmp_path / "plain").write_text("not a program")
     (tmp_path / "text").write_bytes(b"\x7fELF, or so it says")
     (tmp_path / "text").chmod(0o755)
-    more = ("missing: no-such-program", "forbidden: ./plain", "broken: ./text", f"long: /bin/true {'x' * 200_000}")
+    (tmp_path / "folder").mkdir()
+    more = (
+        "missing: no-such-program",
+        "forbidden: ./plain",
+        "folder: ./folder",
+        "broken: ./text",
+        f"long: /bin/true {'x' * 200_000}",
+    )
     with running(nasty(tmp_path, *more)) as up:
         up.until("no-such-program: command not found")
         up.until("./plain: not an executable file")
+        up.until("./folder is a directory")
         up.until("text could not be started: Exec format error")
         up.until("could not be started: Argument list too long")
         assert "Traceback" not in up.text
@@ -155,7 +163,7 @@ def test_an_end_for_which_there_is_no_thread_free_leaves_nothing_either(monkeypa
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
     run = f"test-{os.urandom(6).hex()}"
     process = subprocess.Popen(["sleep", "1000"], env={**os.environ, orphans.MARKER: run}, start_new_session=True)
-    asyncio.run(Guard(run).close())
+    asyncio.run(Guard(run).close(forced=False))
     assert process.wait(BOUND) == -signal.SIGTERM
 
 

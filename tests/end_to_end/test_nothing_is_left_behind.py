@@ -93,6 +93,25 @@ def test_what_asks_devstack_to_leave_leaves_its_guardians_alone(project: Path) -
         eventually(lambda: not up.left(), "processes are left", within=10)
 
 
+@pytest.mark.parametrize("hurried", [False, True])
+def test_a_daemon_is_asked_to_leave_unless_somebody_does_not_want_to_wait(tmp_path: Path, hurried: bool) -> None:
+    (tmp_path / "daemon").write_text("trap 'touch asked' TERM\necho up\nwhile :; do sleep 0.05; done\n")
+    (tmp_path / "Procfile").write_text("a: setsid sh daemon & trap '' TERM; echo up; while :; do sleep 0.05; done\n")
+    with Up(tmp_path, "up", "--no-color") as up:
+        up.until("up$", 2)
+        up.process.send_signal(signal.SIGINT)
+        up.until("SIGINT: stopping")
+        if hurried:
+            up.process.send_signal(signal.SIGINT)
+        else:
+            for pid in children(up):
+                if b"trap" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+        assert up.ends() == 130
+        assert up.left() == []
+    assert (tmp_path / "asked").exists() is not hurried
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(project: Path, which: int) -> None:
     with Up(project, "up", "--no-color") as up:

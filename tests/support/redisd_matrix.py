@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,10 @@ class Stage:
 
     def replies(self, node: str = "") -> bool:
         return bool(self.app.control.ping(destination=[node or self.node], timeout=1.0))
+
+    def waiting(self) -> set[str]:
+        """The connections that wait for messages."""
+        return set(re.findall(r"\bid=(\d+) .*\bcmd=brpop\b", self.server.command("CLIENT", "LIST")))
 
     @contextlib.contextmanager
     def worker(self, name: str, queues: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -432,9 +437,12 @@ def unacknowledged_comes_back_after_kill(it: Stage) -> None:
 
 @check
 def nothing_is_lost_to_a_killed_worker(it: Stage) -> None:
-    """A worker that waits in BRPOP and is killed takes no message with it."""
+    """A worker that waits in BRPOP and is killed takes no message with it, once the system has closed its connections."""
+    others = it.waiting()
     with it.worker("idle", "quick") as idle:
+        its = it.waiting() - others
         end(idle)
+        eventually(lambda: not its & it.waiting(), "end of its connections")
         for _ in range(3):
             it.tasks.add.apply_async((1, 1), queue="quick")
         assert it.server.command("LLEN", "quick") == ":3"

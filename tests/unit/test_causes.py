@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from devstack.core.causes import cause_of
@@ -89,6 +92,23 @@ psycopg.OperationalError: connection to server at "127.0.0.1", port 5432 failed:
     assert (cause.hopeless, cause.fix) == (False, "is the database running?")
     other = "Traceback:\nValueError: Unknown format %p in string '%p@%h'.\nor did you escape it twice?\n"
     assert cause_of(1, other).why == "exited 1: ValueError: Unknown format %p in string '%p@%h'."
+
+
+def test_of_a_group_of_exceptions_the_one_inside_is_told() -> None:
+    program = """
+import asyncio
+
+async def fails():
+    raise ValueError("no such order")
+
+async def main():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fails())
+
+asyncio.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert cause_of(1, ran.stderr).why == "exited 1: ValueError: no such order"
 
 
 def test_the_projects_own_line_is_named() -> None:

@@ -138,6 +138,13 @@ def test_a_wrong_value_is_a_sentence_with_what_was_expected(content: str, says: 
     assert says in said
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("200kB", 200_000), ("200KB", 200_000), ("1 mb", 1_000_000), ("2G", 2 * 10**9)]
+)
+def test_a_size_may_be_written_as_people_write_it(text: str, size: int) -> None:
+    assert parse(f'log_size = "{text}"').log_size == size
+
+
 def test_broken_toml_is_an_error_with_its_line() -> None:
     error = refused("port = 1\nprocfile = Procfile\n")
     assert error.where == "devstack.toml:2"
