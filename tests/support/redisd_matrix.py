@@ -404,7 +404,8 @@ def unacknowledged_comes_back_after_kill(it: Stage) -> None:
     module.write_text(f"from {it.module} import app\napp.conf.broker_transport_options = {options!r}\n")
     with it.worker("victim", "careful") as victim:
         it.tasks.careful.apply_async((str(path), 60 if it.pool == "prefork" else 20), queue="careful")
-        eventually(path.exists, "running task", within=WITHIN)
+        # That the file is there does not mean that anything is in it.
+        eventually(lambda: path.exists() and "began" in path.read_text(), "running task", within=WITHIN)
         end(victim)
     assert it.server.command("HLEN", "unacked") != ":0"
     command = [
