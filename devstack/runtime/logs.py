@@ -6,7 +6,7 @@ Rule 3: what cannot be written (the disk is full) is said once, and costs nothin
 
 Rule 4: a thread writes, so that neither a slow disk nor one that hangs holds up the loop. When it does not keep up, the pipes are paused,
 as for a slow terminal; at the end it is waited for, but not for ever.
-Rule 5: the terminal comes first: what is printed waits a moment for what follows, and goes to its file when that has been shown.
+Rule 5: the terminal comes first: what is printed goes to its file in the next pause, or when somebody follows it, or it is too far behind.
 """
 
 from __future__ import annotations
@@ -16,20 +16,56 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from devstack.runtime.parts import Part, put
+from devstack.runtime.parts import AT_ONCE, Part, length, put
 
 HIGH_WATER, ENOUGH = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes that may wait for the disk; that do not wait for others, and are left when the pipes go on."""
-MOMENT = 0.02
-"""Seconds."""
+PAUSES = (0.02, 0.04)
+"""Seconds without a line that are a pause: first so many, then so many, and at the end it is written without one. Together less than
+`devstack logs` takes to start: it has to show what a person has seen before.
+"""
 PATIENCE = 2.0
 """Seconds that the disk gets at the end."""
+NEWLINE = ord("\n")
 
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class Marker:
+    """Puts the moment before each line of one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._within_line = False
+
+    def mark(self, data: bytes, moment: float) -> list[Part]:
+        """`data` is not empty, and need not end with a whole line; it came at `moment` (seconds since 1970)."""
+        stamp = self._clock.stamp(moment)
+        began = [] if self._within_line else [stamp]
+        self._within_line = not data.endswith(b"\n")
+        if data.find(b"\n", 0, -1) < 0:
+            return [b"".join((*began, data))]
+        # The last newline gets a stamp too many: not to write that costs less than to spare the newline.
+        marked = memoryview(data.replace(b"\n", b"\n" + stamp))
+        return [*began, marked if self._within_line else marked[: -len(stamp)]]
+
+
+class Clock:
+    """Local time with milliseconds; what is asked for a file is asked for by a person."""
+
+    def __init__(self) -> None:
+        self._second, self._text = -1, b""
+
+    def stamp(self, moment: float) -> bytes:
+        second, milliseconds = divmod(int(moment * 1000), 1000)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)).encode()
+        return b"%s.%03d " % (self._text, milliseconds)
 
 
 class LogFile:
@@ -42,31 +78,31 @@ class LogFile:
         self._within_line = False
         self._open()
 
-    def write(self, data: bytes, moment: float | None = None) -> None:
-        """Append `data`, which need not end with a whole line, and came at `moment` (now)."""
-        if not data:
-            return
-        stamp = _stamp(time.time() if moment is None else moment)
-        if not self._within_line and self._written >= self._size:
-            self._rotate()
-        # The last newline gets a stamp too many: not to write that costs less than to spare the newline.
-        whole = data.endswith(b"\n")
-        marked = memoryview(data.replace(b"\n", b"\n" + stamp))
-        self._append(b"" if self._within_line else stamp, marked[: -len(stamp)] if whole else marked)
-        self._within_line = not whole
+    def write(self, parts: Iterable[Part]) -> None:
+        """Append them, none of which is empty, at once."""
+        together: list[Part] = []
+        for part in parts:
+            full = self._reached >= self._size and not self._within_line
+            if full or len(together) == AT_ONCE:
+                self._append(together)
+                together = []
+            if full:
+                self._rotate()
+            together.append(part)
+            self._reached += len(part)
+            self._within_line = part[-1] != NEWLINE
+        self._append(together)
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def _append(self, *parts: Part) -> None:
-        rest: Sequence[Part] = parts
-        while rest:
-            rest = put(self._fd, rest)
-        self._written += sum(map(len, parts))
+    def _append(self, parts: Sequence[Part]) -> None:
+        while parts:
+            parts = put(self._fd, parts)
 
     def _open(self) -> None:
         self._fd = os.open(self._path, FLAGS, 0o600)
-        self._written = os.fstat(self._fd).st_size
+        self._reached = os.fstat(self._fd).st_size
 
     def _rotate(self) -> None:
         """One that cannot be moved, since on Windows somebody reads it, stays, and with it those that are newer."""
@@ -98,7 +134,9 @@ class Logs:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_full: Callable[[], None] = lambda: None
         self._on_drained: Callable[[], None] = lambda: None
-        self._pending: list[tuple[str, float, bytes]] = []
+        self._clock = Clock()
+        self._markers: dict[str, Marker] = {}
+        self._pending: dict[str, list[Part]] = {}
         self._unwritten = 0
         self._closing = False
         self.full = False
@@ -119,13 +157,17 @@ class Logs:
     def write(self, name: str, data: bytes) -> None:
         if not data:
             return
+        if not (marker := self._markers.get(name)):
+            marker = self._markers[name] = Marker(self._clock)
+        parts = marker.mark(data, time.time())
         if self._loop is None:
-            self._append(name, time.time(), data)
+            self._append(name, parts)
             return
         with self._changed:
-            self._pending.append((name, time.time(), data))
-            self._unwritten += len(data)
-            if len(self._pending) == 1 or self._hurried():
+            was_empty = not self._pending
+            self._pending.setdefault(name, []).extend(parts)
+            self._unwritten += length(parts)
+            if was_empty or self._hurried():
                 self._changed.notify()
             now_full = self._unwritten > HIGH_WATER and not self.full
             self.full |= now_full
@@ -155,12 +197,12 @@ class Logs:
                 self._changed.wait_for(lambda: self._pending or self._closing)
                 if not self._pending:
                     return
-                self._changed.wait_for(self._hurried, MOMENT)
-                batch, self._pending = self._pending, []
-            for name, moment, data in batch:
-                self._append(name, moment, data)
+                self._wait_for_pause()
+                batch, self._pending = self._pending, {}
+            for name, parts in batch.items():
+                self._append(name, parts)
                 with self._changed:
-                    self._unwritten -= len(data)
+                    self._unwritten -= length(parts)
                     drained = self.full and self._unwritten < ENOUGH
                     self.full &= not drained
                 if drained:
@@ -168,15 +210,21 @@ class Logs:
             if self._written:
                 self._in_loop(self._written)
 
+    def _wait_for_pause(self) -> None:
+        for pause in PAUSES:
+            before = self._unwritten
+            if self._changed.wait_for(self._hurried, pause) or self._written or self._unwritten == before:
+                return
+
     def _hurried(self) -> bool:
         return self._closing or self.full or self._unwritten > ENOUGH
 
-    def _append(self, name: str, moment: float, data: bytes) -> None:
+    def _append(self, name: str, parts: list[Part]) -> None:
         try:
             if name not in self._files:
                 self._files[name] = LogFile(self.directory / f"{name}.log", *self._limits)
             if file := self._files[name]:
-                file.write(data, moment)
+                file.write(parts)
         except OSError as error:
             self._files[name] = None  # it is not tried again: each chunk would fail
             self._troubles.append(f"{name} is not logged any more: {self.directory}: {error.strerror}")
@@ -192,9 +240,3 @@ class Logs:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving anyway
             self._loop.call_soon_threadsafe(call, *arguments)
-
-
-def _stamp(moment: float) -> bytes:
-    """Local time with milliseconds; what is asked for a file is asked for by a person."""
-    milliseconds = int(moment * 1000) % 1000
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}.{milliseconds:03d} ".encode()

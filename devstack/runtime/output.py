@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterable
 
 from devstack.core.lines import RESET, Lines, prefixed
+from devstack.core.names import OURS
 from devstack.core.record import Record
 from devstack.host import here
 from devstack.runtime.logs import Logs
-from devstack.runtime.parts import Part
+from devstack.runtime.parts import Part, length
 from devstack.runtime.writer import Writer
 
 PROMPT_AFTER, PROMPT_WITHIN = 0.25, 1.0
 PATIENCE = 2.0
-OURS = "devstack"
 
 # Light and readable on dark and on bright terminals; red is left to errors.
 COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
@@ -94,7 +94,7 @@ class Source:
     def _show(self, block: bytes) -> None:
         if self._held is not None and self._shown:
             self._held.append(block)
-            if sum(map(len, self._held)) > MOST_HELD:
+            if length(self._held) > MOST_HELD:
                 self.release()
         elif self._shown:
             self._output.show(self, block)
@@ -246,6 +246,8 @@ class Output:
 
     def _formatted(self, name: str, block: bytes) -> tuple[Part, ...]:
         """Whole lines, as they are written."""
+        if not (self._look.as_json or self._look.prefix or self._colour):
+            return (block,)  # the bytes as they are
         if not self._look.as_json:
             return prefixed(block, self._prefix(name))
         import json

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Part = bytes | memoryview
 AT_ONCE = 1024
 """Parts of one call: what POSIX systems take."""
+
+
+def length(parts: Iterable[Part]) -> int:
+    """Bytes."""
+    return sum(map(len, parts))
 
 
 def taken(parts: deque[Part], size: int) -> list[Part]:
@@ -30,4 +35,4 @@ def taken(parts: deque[Part], size: int) -> list[Part]:
 def put(fd: int, parts: Sequence[Part]) -> list[Part]:
     """Write once, as much as is taken; what is left. OSError as from `os.write`."""
     done = os.writev(fd, parts) if hasattr(os, "writev") else os.write(fd, b"".join(parts))
-    return [] if done == sum(map(len, parts)) else [memoryview(b"".join(parts))[done:]]
+    return [] if done == length(parts) else [memoryview(b"".join(parts))[done:]]

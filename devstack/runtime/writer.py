@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from devstack.runtime.parts import Part, put, taken
+from devstack.runtime.parts import Part, length, put, taken
 
 HIGH_WATER, LOW_WATER = 2 * 1024 * 1024, 1536 * 1024
 """Bytes that may wait for the terminal; so much is left when the pipes go on, so that it need not wait for them."""
@@ -49,7 +49,7 @@ class Writer:
             if self._broken:
                 return
             self._pending += parts
-            self._size += sum(map(len, parts))
+            self._size += length(parts)
             self._changed.notify()
             now_full = self._size > HIGH_WATER and not self._full
             self._full |= now_full
@@ -95,15 +95,15 @@ class Writer:
 
     def _write_all(self, parts: deque[Part]) -> None:
         while rest := taken(parts, self._portion):
-            whole, began = sum(map(len, rest)), time.monotonic()
-            while size := sum(map(len, rest)):
+            whole, began = length(rest), time.monotonic()
+            while size := length(rest):
                 try:
                     rest = put(self._fd, rest)
                 except BlockingIOError:
                     # Somebody who shares the terminal switched it to non-blocking.
                     select.select([], [self._fd], [], 1.0)
                     continue
-                written = size - sum(map(len, rest))
+                written = size - length(rest)
                 with self._changed:
                     self._size -= written
                     self.written += written

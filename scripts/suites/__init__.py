@@ -1,9 +1,10 @@
-"""What a suite measures: two sides of one metric, in seconds."""
+"""What a suite measures: two sides of one metric, in seconds where no other unit is named."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Comparison:
     ours: list[float]
     peer: list[float]
     peer_name: str
+    unit: ClassVar[str] = "s"
 
     @property
     def ratio(self) -> float:
@@ -33,7 +35,7 @@ class Comparison:
         width = max(len("devstack"), len(self.peer_name))
         rows = [f"{self.metric}: {self.what}", f"{'':{width}}   MEDIAN      MIN      MAX  RUNS"]
         for name, times in (("devstack", self.ours), (self.peer_name, self.peer)):
-            spread = f"{median(times):6.3f} s {min(times):6.3f} s {max(times):6.3f} s"
+            spread = f"{median(times):6.3f} {self.unit} {min(times):6.3f} {self.unit} {max(times):6.3f} {self.unit}"
             rows.append(f"{name:{width}} {spread}  {len(times):4}")
         return "\n".join([*rows, self.verdict()])
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack.runtime.logs import LogFile, Logs
+from devstack.runtime.logs import Clock, Logs
+from tests.support.logged import Logged
 from tests.support.stage import Stage, child
 
 STAMP = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", re.MULTILINE)
@@ -58,7 +59,7 @@ def test_our_own_words_are_logged_without_passwords(tmp_path: Path) -> None:
 
 def test_a_full_file_is_begun_anew_and_the_oldest_goes(tmp_path: Path) -> None:
     path = tmp_path / "web.1.log"
-    file = LogFile(path, size=100, count=3)
+    file = Logged(path, size=100, count=3)
     for n in range(20):
         file.write(f"line {n} {'x' * 40}\n".encode())
     file.close()
@@ -80,7 +81,7 @@ def test_no_file_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watched)
-    file = LogFile(tmp_path / "log", size=10, count=3)
+    file = Logged(tmp_path / "log", size=10, count=3)
     for n in range(10):
         file.write(b"line %d\n" % n)
     file.close()
@@ -94,7 +95,7 @@ def test_one_that_somebody_reads_on_windows_costs_no_other(
 ) -> None:
     """There it cannot be renamed meanwhile."""
     names = ["log", "log.1", "log.2", "log.3"]
-    file = LogFile(tmp_path / "log", size=1, count=4)
+    file = Logged(tmp_path / "log", size=1, count=4)
     for n in range(4):
         file.write(b"%d\n" % n)
     replace = os.replace
@@ -115,7 +116,7 @@ def test_one_that_somebody_reads_on_windows_costs_no_other(
 
 
 def test_no_line_is_split_between_two_files(tmp_path: Path) -> None:
-    file = LogFile(tmp_path / "log", size=10, count=2)
+    file = Logged(tmp_path / "log", size=10, count=2)
     file.write(b"first half, ")
     file.write(b"second half\n")
     file.write(b"next\n")
@@ -124,8 +125,44 @@ def test_no_line_is_split_between_two_files(tmp_path: Path) -> None:
     assert unstamped(tmp_path / "log") == b"next\n"
 
 
+def test_what_comes_at_once_is_in_files_of_the_same_size(tmp_path: Path) -> None:
+    """Also when it is in more pieces than one call writes."""
+    lines = [b"%04d %s\n" % (n, b"x" * 70) for n in range(5000)]
+    file = Logged(tmp_path / "log", size=50_000, count=20)
+    file.write(*lines[:10], *(line[k:][:30] for line in lines[10:] for k in (0, 30, 60)))
+    file.close()
+
+    older = [tmp_path / f"log.{n}" for n in range(len(list(tmp_path.iterdir())) - 1, 0, -1)]
+    assert [50_000 <= each.stat().st_size < 50_100 for each in older] == [True] * 9
+    assert b"".join(map(unstamped, [*older, tmp_path / "log"])) == b"".join(lines)
+
+
+def test_the_moment_is_that_of_the_line_whatever_the_second() -> None:
+    clock = Clock()
+    stamps = [clock.stamp(moment) for moment in (1_795_000_000.9996, 1_795_000_001.0, 1_794_999_999.5)]
+    texts = [stamp[17:].decode() for stamp in stamps]
+    assert texts == ["40.999 ", "41.000 ", "39.500 "]
+
+
+def test_a_stream_without_a_pause_is_in_its_file_while_it_goes_on(tmp_path: Path) -> None:
+    code = "import time\nwhile True: print('x', flush=True); time.sleep(0.002)"
+    stage = Stage(child("web", code), logs=tmp_path)
+    written: list[bool] = []
+
+    async def script(stage: Stage) -> None:
+        for times in range(100, 3000, 100):
+            await stage.until(r"\| x", times)
+            written.append((tmp_path / "web.1.log").exists() and (tmp_path / "web.1.log").stat().st_size > 0)
+            if written[-1]:
+                break
+        stage.supervisor.leave()
+
+    stage.play(script)
+    assert written[-1]
+
+
 def test_one_file_is_enough_when_no_older_ones_are_wanted(tmp_path: Path) -> None:
-    file = LogFile(tmp_path / "log", size=1, count=1)
+    file = Logged(tmp_path / "log", size=1, count=1)
     file.write(b"one\n")
     file.write(b"two\n")
     file.close()

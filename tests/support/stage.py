@@ -47,7 +47,7 @@ class Stage:
         self.look = look or Look(colour, timestamps=False)
         self.logs = Logs(logs, 100_000_000, 2, self._say) if logs else None
         self.watch = watch
-        self.data = b""
+        self.data = bytearray()
         self.full = asyncio.Event()
         """Set once the reader has fallen behind and the pipes are paused."""
         self.ended = asyncio.Event()
