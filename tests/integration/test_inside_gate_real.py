@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -161,8 +160,7 @@ def test_a_real_program_comes_up_with_new_code_and_is_otherwise_the_same(place: 
             (place / "version.py").write_text(f"VERSION = '{version}'\n")
             out: Run = spare.fork(f"node={node}" if node else "")
             assert come_up(out, program, port) == version
-            os.kill(out.pid, signal.SIGTERM)
-            assert spare.code_of(out) == code
+            assert spare.end_fork(out) == code
             lines = said(out, spare.output())
             assert [line.replace("-b@", "@") if node else line for line in lines] == wrote
 

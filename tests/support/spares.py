@@ -71,9 +71,17 @@ class Spare(Run):
         else:
             self.order(order)
 
-    def code_of(self, run: Run) -> int:
+    def code_of(self, run: Run, within: float = 30) -> int:
         """How that fork has ended; waits for it."""
-        return int(str(self.message("ended", lambda message: message["pid"] == run.pid)["code"]))
+        return int(str(self.message("ended", lambda message: message["pid"] == run.pid, within)["code"]))
+
+    def end_fork(self, run: Run) -> int:
+        """Like `stop`."""
+        for within in (15, 15):
+            os.kill(run.pid, signal.SIGTERM)
+            with contextlib.suppress(AssertionError):
+                return self.code_of(run, within)
+        raise AssertionError(f"the fork did not leave:\n{run.output().decode()}")
 
 
 @contextlib.contextmanager
