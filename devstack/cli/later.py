@@ -81,7 +81,7 @@ class Later:
 
 def _read_env_files(project: Project) -> None:
     """Somebody may have put there what the settings miss. The next launches have it."""
-    files, _ = places.env_files(project.options, project.settings, project.directory)
+    files, source = places.env_files(project.options, project.settings, project.directory)
     known = project.environment
-    fresh = env.read(files, known.environ, known.overrides)
+    fresh = env.read(files, known.environ, known.overrides, source)
     known.files.values, known.files.sources = fresh.values, fresh.sources

@@ -104,7 +104,7 @@ class Session:
         self.output = output
         self.supervisor: Supervisor | None = None
         self.code: int | None = None
-        """The exit code when something outside ended us."""
+        """The exit code when something outside ended us; 0 leaves it to the processes."""
         self.task: asyncio.Task[int] | None = None
         self._signals = 0
 
@@ -184,7 +184,7 @@ async def _run(
         logs.close()
         if lost := await output.close(hurried=lambda: session.code is not None):
             _aside(f"{lost} bytes of output were not read")
-    return code if session.code is None else session.code
+    return session.code or code
 
 
 async def _supervise(

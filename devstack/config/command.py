@@ -120,7 +120,7 @@ class Command(Record):
         return [" &&" if each == "&&" else each for each in self.joiners]
 
 
-@functools.cache
+@functools.lru_cache(1024)
 def parse(text: str, where: str = "", system: str = "") -> Command:
     """DevstackError for what no shell would take: an unclosed quote, nothing on one side of `&&`. `system`: where it is to run."""
     if "\0" in text:

@@ -33,11 +33,13 @@ class EnvFile:
         self.notes: list[str] = []
 
 
-def read(files: Iterable[tuple[Path, str]], environ: Mapping[str, str], overrides: bool = False) -> EnvFile:
-    """The files (each a path and how it is called in messages), merged. `${X}` sees earlier lines and `environ`."""
+def read(
+    files: Iterable[tuple[Path, str]], environ: Mapping[str, str], overrides: bool = False, source: str = ""
+) -> EnvFile:
+    """The files (each a path and how it is called in messages) that `source` names, merged. `${X}` sees earlier lines and `environ`."""
     found = EnvFile()
     for path, where in files:
-        content = text.read(path, where, fix_missing=f"create it, or leave out -e {where}")
+        content = text.read(path, where, fix_missing=f"create it, or take it out of {source}")
         parse(content, where, environ, overrides, found)
     return found
 

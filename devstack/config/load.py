@@ -21,7 +21,7 @@ from devstack.config.service import service
 from devstack.config.settings import IMAGE, Settings
 from devstack.core import formation
 from devstack.core.model import Service
-from devstack.core.names import listing
+from devstack.core.names import OURS, listing
 from devstack.core.record import State
 from devstack.errors import DevstackError, did_you_mean
 
@@ -90,7 +90,7 @@ def load(options: Options) -> Project:
         entries, procfile_notes = procfile.parse(text.read(path, called), called)
     files, files_source = places.env_files(options, chosen, directory)
     overrides = options.env_overrides or chosen.env_overrides
-    variables = env.read(files, options.environ, overrides)
+    variables = env.read(files, options.environ, overrides, files_source)
     state_dir, runtime_dir = map(Path, dirs.state(str(directory), options.environ))
     environment = Environment(
         options.environ, variables, overrides, options.system, options.colour, str(runtime_dir), injected={}
@@ -232,6 +232,10 @@ def _lines(entries: list[procfile.Entry], chosen: Settings, path: Path | None, n
             raise DevstackError(f'the settings are for "{name}", which is not in the Procfile', fix=near, where=place)
         called = path.name if path else "the settings"
         notes.append(f"{place}: {name} is not in {called} and has no command, so its settings are not used")
+    for line in lines:
+        if line.name == OURS:
+            what, fix = f'"{OURS}" is the name under which devstack itself speaks', f"another would be {OURS}-web"
+            raise DevstackError(what, fix=fix, where=line.command_where or line.where)
     return lines
 
 

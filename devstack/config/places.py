@@ -42,8 +42,8 @@ def procfile(options: Options, chosen: settings.Settings, project: Path) -> tupl
     if chosen.procfile is not None:
         return _existing(chosen.procfile, (project,), chosen.sources[("procfile",)]), chosen.sources[("procfile",)]
     for name in dirs.PROCFILES:
-        if (project / name).exists():
-            return project / name, "default"
+        if (project / name).exists() or (project / name).is_symlink():
+            return _existing(name, (project,), ""), "default"
     if any(each.command for each in chosen.processes.values()):
         return None, "default"
     from devstack.config import suggest
@@ -79,6 +79,9 @@ def _existing(name: str, places: tuple[Path, ...], where: str) -> Path:
     found = _first(name, places)
     if found.exists():
         return found
+    if found.is_symlink():
+        what = f"{name} is a link to {os.readlink(found)}, which does not exist"
+        raise DevstackError(what, fix="remove the link, or let it lead to a Procfile", where=where)
     there = _lookalikes(places[0])
     near = did_you_mean(name, there) or (f"there is {', '.join(there)}" if there else "")
     raise DevstackError(f"{name} does not exist", why=f"looked in {places[0]}", fix=near, where=where)

@@ -163,7 +163,7 @@ class Settings(Keys):
         shapes.DURATION, None, "From the request to stop until a process is killed.", "by kind, mostly 10"
     )
     log_size: int = _key(shapes.SIZE, 2_000_000, "A log file that has grown to this is begun anew.", "`2MB`")
-    log_count: int = _key(shapes.COUNT, 5, "How many log files of each process are kept.")
+    log_count: int = _key(shapes.NUMBER, 5, "How many log files of each process are kept.")
     max_failures: int = _key(shapes.COUNT, 5, "Crashes in a row until a process is left alone.")
     redis: RedisSettings = RedisSettings()
     processes: Mapping[str, ProcessSettings] = MappingProxyType({})

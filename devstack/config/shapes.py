@@ -50,6 +50,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _at_least_one(value: object) -> int:
+    if value == 0:
+        raise ValueError
+    return _count(value)
+
+
 def _port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
         raise ValueError
@@ -217,6 +223,7 @@ def _image(value: object) -> bool | str:
 TEXT = Shape("a text", _text)
 FLAG = Shape("true or false", _flag)
 COUNT = Shape("a whole number from 0 to 1000", _count)
+NUMBER = Shape("a whole number from 1 to 1000", _at_least_one)
 PORT = Shape("a port number", _port)
 DURATION = Shape('seconds, or a text such as "90s" or "2m"', duration)
 SIZE = Shape('bytes, or a text such as "500kB" or "10MB"', _size)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from devstack.core.record import Record
+from devstack.host import files
 
 STAMP = 24
 """Length of `2026-11-21 05:39:06.123 `."""
@@ -123,6 +124,12 @@ class Log:
         self._place: tuple[int, int] = (0, 0)
         """The inode of the newest file and how much of it is read."""
         self.open_since = 0.0
+        self._held: BinaryIO | None = None
+        """The newest file, so that its end can be read when it is not there any more."""
+
+    def __del__(self) -> None:
+        if self._held:
+            self._held.close()
 
     def history(self, since: float = 0.0) -> Iterator[Entry]:
         """All that is there, the oldest first; files that end before `since` are left out."""
@@ -145,7 +152,7 @@ class Log:
             except FileNotFoundError:
                 continue
             if path == self._path:
-                self._place = part._place
+                self._place, self._held, part._held = part._place, part._held, None
             kept = [*found, *kept]
             if _lines(kept) >= count:
                 break
@@ -155,8 +162,7 @@ class Log:
         """What has come since the last look. The last entry is held back while it may go on."""
         known, at = self._place
         with contextlib.ExitStack() as stack:
-            files = self._open(stack, known)
-            for inode, file in reversed(files):
+            for inode, file in reversed(self._open(stack, known)):
                 size = os.fstat(file.fileno()).st_size
                 yield from self._read(file, at if inode == known and size >= at else 0)
         if not self._cutter.open:
@@ -185,6 +191,8 @@ class Log:
             found.setdefault(inode, file)
             if inode == known:
                 break
+        if known not in found and self._held and os.fstat(self._held.fileno()).st_ino == known:
+            found[known], self._held = stack.enter_context(self._held), None
         return list(found.items())
 
     def _end(self, file: BinaryIO, count: int) -> list[Entry]:
@@ -211,6 +219,9 @@ class Log:
                 yield from self._cutter.feed(whole.split(b"\n"))
             rest = left
         self._place = (inode, at)
+        if self._held:
+            self._held.close()
+        self._held = files.held(file)
 
     def _rotated(self) -> list[Path]:
         """The newest first."""

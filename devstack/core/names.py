@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+OURS = "devstack"
+"""Who speaks when it is no process: its prefix, and the name of its log."""
+
 # POSIX numbers; written out because `signal` lists only those of the system it runs on.
 SIGNALS = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 PATIENCE = 2.5
 BUSY = (5, 32, 33)
@@ -28,6 +29,11 @@ def replace(source: Path, target: Path) -> None:
                 raise
         time.sleep(pause)
         pause = min(pause * 1.5, 0.2)
+
+
+def held(file: BinaryIO) -> BinaryIO | None:
+    """The same file once more, to be read also when it has been removed. None on Windows, where nobody could rename it meanwhile."""
+    return None if sys.platform == "win32" else os.fdopen(os.dup(file.fileno()), "rb")
 
 
 def _passes(error: OSError) -> bool:

@@ -205,6 +205,16 @@ def test_up_in_the_background_comes_back_when_all_is_ready(tmp_path: Path) -> No
         assert stack.left() == []
 
 
+def test_after_down_the_exit_code_is_that_of_what_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "devstack.toml").write_text("max_failures = 1\n")
+    bad = f'{PYTHON} -c "raise SystemExit(7)"'
+    with Driven(tmp_path / "p", {"web": SLEEPS, "bad": bad}, state=tmp_path / "s") as stack:
+        stack.until(r"bad\.1 failed")
+        assert stack.do("down").returncode == 0
+        assert stack.ends() == 7
+
+
 def test_up_in_the_background_says_why_not(tmp_path: Path) -> None:
     bad = f"{PYTHON} -c \"raise SystemExit('no module named shopp')\""
     (tmp_path / "p").mkdir()

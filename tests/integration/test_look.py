@@ -35,10 +35,12 @@ def test_only_what_was_asked_for_is_shown_and_everything_is_logged(look: Look, s
     assert all((tmp_path / f"{name}.log").read_bytes().count(b"from") for name in ("web.1", "worker.1", "worker.2"))
 
 
-def test_without_prefix_the_bytes_are_the_processs_own() -> None:
-    stage = Stage(child("web", r"print('\033[31mred'); print('plain')"), look=Look(prefix=False, colour=True))
+@pytest.mark.parametrize(("colour", "end"), [(True, "\x1b[0m"), (False, "")], ids=["terminal", "file"])
+def test_without_prefix_the_bytes_are_the_processs_own(colour: bool, end: str) -> None:
+    """On a terminal an open colour must not go on in the next process's line."""
+    stage = Stage(child("web", r"print('\033[31mred'); print('plain')"), look=Look(prefix=False, colour=colour))
     stage.play()
-    assert "\n\x1b[31mred\x1b[0m\nplain\n" in "\n" + stage.text
+    assert f"\n\x1b[31mred{end}\nplain\n" in "\n" + stage.text
 
 
 def test_json_is_one_object_a_line_whatever_comes() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from devstack.control.logbook import Cutter, Entry, Log, merged, names
-from devstack.runtime.logs import LogFile
+from tests.support.logged import Logged
 
 TRACEBACK = """\
 [2026-11-21 05:39:06,123: ERROR/ForkPoolWorker-2] Task shop.pay[3f2a] raised unexpected: KeyError('total')
@@ -33,9 +36,9 @@ def entries(text: str) -> list[tuple[bytes, ...]]:
 
 
 def log(directory: Path, name: str, *lines: str, start: float = 1_795_000_000.0, size: int = 10**9) -> None:
-    file = LogFile(directory / f"{name}.log", size, 100)
+    file = Logged(directory / f"{name}.log", size, 100)
     for number, line in enumerate(lines):
-        file.write(f"{line}\n".encode(), start + number)
+        file.write(f"{line}\n".encode(), moment=start + number)
     file.close()
 
 
@@ -99,7 +102,7 @@ def test_every_line_that_is_written_later_is_read_once_whatever_is_rotated_meanw
         rng = random.Random(seed)
         directory = tmp_path / str(seed)
         directory.mkdir()
-        file = LogFile(directory / "web.1.log", 300, 100)
+        file = Logged(directory / "web.1.log", 300, 100)
         file.write(b"old\n")
         book, written, found = Log(directory, "web.1"), ["old"], []
         found += texts(book.tail(10) if rng.random() < 0.5 else book.history())
@@ -118,8 +121,23 @@ def test_every_line_that_is_written_later_is_read_once_whatever_is_rotated_meanw
         assert found == written, seed
 
 
+@pytest.mark.skipif(os.name != "posix", reason="what somebody reads there cannot be rotated")
+@pytest.mark.parametrize("first", ["tail", "history"])
+def test_the_end_of_a_file_that_nobody_keeps_is_read_by_who_has_read_its_beginning(tmp_path: Path, first: str) -> None:
+    file, book, found = Logged(tmp_path / "web.1.log", 100, 1), Log(tmp_path, "web.1"), []
+    file.write(b"line 0\n")
+    found += texts(book.tail(10) if first == "tail" else book.history())
+    for number in range(1, 20):
+        file.write(b"line %d\n" % number)
+        if number % 3 == 0:
+            found += texts(book.news())
+    found += texts(book.news())
+    file.close()
+    assert found == [f"line {number}" for number in range(20)]
+
+
 def test_a_traceback_that_is_still_being_written_waits_for_its_end(tmp_path: Path) -> None:
-    file, lines = LogFile(tmp_path / "web.1.log", 10**6, 3), TRACEBACK.encode().splitlines(keepends=True)
+    file, lines = Logged(tmp_path / "web.1.log", 10**6, 3), TRACEBACK.encode().splitlines(keepends=True)
     file.write(b"before\n")
     book = Log(tmp_path, "web.1")
     assert texts(book.tail(5)) == ["before"]

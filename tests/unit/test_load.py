@@ -685,12 +685,36 @@ def test_a_directory_that_is_none_is_an_error(make: Make, name: str) -> None:
     assert name in refused(make, {"file": ""}, directory=Path(name)).what
 
 
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        ({"Procfile": "web: x\ndevstack: x\n"}, "Procfile:2"),
+        ({"Procfile": "web: x\n", "devstack.toml": 'processes.devstack.command = "x"\n'}, "devstack.toml:1"),
+    ],
+)
+def test_no_process_has_the_name_under_which_we_speak(make: Make, files: dict[str, str], where: str) -> None:
+    error = refused(make, files)
+    assert (error.what, error.where) == ('"devstack" is the name under which devstack itself speaks', where)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
+def test_a_procfile_that_is_a_link_to_nothing_is_called_that(make: Make) -> None:
+    procfile = make({"Procfile": "a: x\n"}).directory / "Procfile"
+    procfile.unlink()
+    procfile.symlink_to("gone")
+    for options in ({}, {"procfile": "Procfile"}):
+        assert refused(make, {}, **options).what == "Procfile is a link to gone, which does not exist"
+
+
 def test_env_files_are_found_in_the_project_or_here(make: Make) -> None:
     files = {"Procfile": "a: x\n", "a.env": "A=1\n", "dev/b.env": "A=2\nB=2\n"}
     project = make(files, env_files=("dev/b.env", "a.env"))
     assert project.variable("A") == ("1", "a.env:1")
     assert project.variable("B") == ("2", "dev/b.env:2")
-    assert refused(make, {}, env_files=("c.env",)).what == "c.env does not exist"
+    missing = refused(make, {}, env_files=("c.env",))
+    assert (missing.what, missing.fix) == ("c.env does not exist", "create it, or take it out of --env-file")
+    missing = refused(make, {"devstack.toml": 'env_files = ["d.env"]\n'})
+    assert (missing.what, missing.fix) == ("d.env does not exist", "create it, or take it out of devstack.toml:1")
     assert make({"devstack.toml": 'env_files = ["a.env"]\n'}).variable("A") == ("1", "a.env:1")
 
 

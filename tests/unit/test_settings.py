@@ -130,6 +130,7 @@ def test_an_unknown_key_is_an_error_with_its_line_and_the_nearest(
         ("processes.web.env = { A = true }", "A is neither text nor a number"),
         ('processes.web.env = { "A=B" = 1 }', '"A=B" cannot be a variable'),
         ('processes.web.command = " "', "must be a text"),
+        ("log_count = 0", "must be a whole number from 1 to 1000"),
         ("processes.'a b'.port = 1", '"a b" cannot be the name of a process'),
     ],
 )
