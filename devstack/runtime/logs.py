@@ -6,7 +6,8 @@ Rule 3: what cannot be written (the disk is full) is said once, and costs nothin
 
 Rule 4: a thread writes, so that neither a slow disk nor one that hangs holds up the loop. When it does not keep up, the pipes are paused,
 as for a slow terminal; at the end it is waited for, but not for ever.
-Rule 5: the terminal comes first: what is printed goes to its file in the next pause, or when somebody follows it, or it is too far behind.
+Rule 5: the terminal comes first. The loop only notes what came, and when, without a lock; it goes to its file in the next pause, or when
+somebody follows it, or it is too far behind.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from devstack.runtime.parts import AT_ONCE, Part, length, put
+from devstack.runtime.parts import AT_ONCE, Part, put
 
 HIGH_WATER, ENOUGH = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes that may wait for the disk; that do not wait for others, and are left when the pipes go on."""
@@ -136,12 +138,14 @@ class Logs:
         self._on_drained: Callable[[], None] = lambda: None
         self._clock = Clock()
         self._markers: dict[str, Marker] = {}
-        self._pending: dict[str, list[Part]] = {}
-        self._unwritten = 0
+        self._pending = deque[tuple[str, float, bytes]]()
+        self._received = self._done = 0
+        """Bytes; the one is counted in the loop, the other in the thread."""
         self._closing = False
         self.full = False
         self._written: Callable[[], None] | None = None
-        self._changed = threading.Condition()
+        self._come, self._hurry = threading.Event(), threading.Event()
+        """That there is something to do, and that it cannot wait for a pause."""
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
     def open(self, on_full: Callable[[], None], on_drained: Callable[[], None]) -> None:
@@ -157,29 +161,27 @@ class Logs:
     def write(self, name: str, data: bytes) -> None:
         if not data:
             return
-        if not (marker := self._markers.get(name)):
-            marker = self._markers[name] = Marker(self._clock)
-        parts = marker.mark(data, time.time())
         if self._loop is None:
-            self._append(name, parts)
+            self._append(name, [(time.time(), data)])
             return
-        with self._changed:
-            was_empty = not self._pending
-            self._pending.setdefault(name, []).extend(parts)
-            self._unwritten += length(parts)
-            if was_empty or self._hurried():
-                self._changed.notify()
-            now_full = self._unwritten > HIGH_WATER and not self.full
-            self.full |= now_full
-        if now_full:
+        self._pending.append((name, time.time(), data))
+        self._received += len(data)
+        unwritten = self._unwritten
+        if unwritten > ENOUGH:
+            self._hurry.set()
+        if unwritten > HIGH_WATER and not self.full:
+            self.full = True
             self._on_full()
+        # Last: if the thread had written all before `full` was set, it looks once more.
+        if not self._come.is_set():
+            self._come.set()
 
     def close(self) -> None:
         """Wait until everything is written, unless the disk hangs."""
         if self._loop:
-            with self._changed:
-                self._closing = True
-                self._changed.notify()
+            self._closing = True
+            self._hurry.set()
+            self._come.set()
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
                 self._say(f"{self._unwritten} bytes are missing in {self.directory}: the disk does not take them")
@@ -191,40 +193,55 @@ class Logs:
                 file.close()
         self._files.clear()
 
+    @property
+    def _unwritten(self) -> int:
+        return self._received - self._done
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closing)
-                if not self._pending:
-                    return
-                self._wait_for_pause()
-                batch, self._pending = self._pending, {}
-            for name, parts in batch.items():
-                self._append(name, parts)
-                with self._changed:
-                    self._unwritten -= length(parts)
-                    drained = self.full and self._unwritten < ENOUGH
-                    self.full &= not drained
-                if drained:
-                    self._in_loop(self._on_drained)
-            if self._written:
-                self._in_loop(self._written)
+        while not self._closing:
+            self._come.wait()
+            self._wait_for_pause()
+            self._come.clear()
+            self._write_all()
+            self._hurry.clear()
+            if self._unwritten > ENOUGH:
+                self._hurry.set()
+        self._write_all()
 
     def _wait_for_pause(self) -> None:
         for pause in PAUSES:
-            before = self._unwritten
-            if self._changed.wait_for(self._hurried, pause) or self._written or self._unwritten == before:
+            before = self._received
+            if self._hurry.wait(pause) or self._written or self._received == before:
                 return
 
-    def _hurried(self) -> bool:
-        return self._closing or self.full or self._unwritten > ENOUGH
+    def _write_all(self) -> None:
+        """What is there now."""
+        batch: dict[str, list[tuple[float, bytes]]] = {}
+        for _ in range(len(self._pending)):
+            name, moment, data = self._pending.popleft()
+            batch.setdefault(name, []).append((moment, data))
+        for name, chunks in batch.items():
+            self._append(name, chunks)
+            self._done += sum(len(data) for _, data in chunks)
+            self._drain()
+        self._drain()
+        if self._written and batch:
+            self._in_loop(self._written)
 
-    def _append(self, name: str, parts: list[Part]) -> None:
+    def _drain(self) -> None:
+        if self.full and self._unwritten < ENOUGH:
+            self.full = False
+            self._in_loop(self._on_drained)
+
+    def _append(self, name: str, chunks: Iterable[tuple[float, bytes]]) -> None:
+        """Each with the moment when it came (seconds since 1970)."""
         try:
             if name not in self._files:
+                self._markers[name] = Marker(self._clock)
                 self._files[name] = LogFile(self.directory / f"{name}.log", *self._limits)
             if file := self._files[name]:
-                file.write(parts)
+                mark = self._markers[name].mark
+                file.write(part for moment, data in chunks for part in mark(data, moment))
         except OSError as error:
             self._files[name] = None  # it is not tried again: each chunk would fail
             self._troubles.append(f"{name} is not logged any more: {self.directory}: {error.strerror}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import threading
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from devstack.runtime import logs as log_files
 from devstack.runtime.logs import Clock, Logs
 from tests.support.logged import Logged
+from tests.support.redis_server import eventually
 from tests.support.stage import Stage, child
 
 STAMP = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", re.MULTILINE)
@@ -228,3 +231,40 @@ def test_when_the_disk_does_not_keep_up_the_pipes_wait_and_nothing_is_lost(tmp_p
     expected = [b"%060d" % n for n in range(200000)]
     assert [line.encode() for line in stage.lines("web.1")] == expected
     assert written[0].split() == expected
+
+
+class Overtaken(Logs):
+    """Its thread has always written everything when the loop has just found out that it was too much."""
+
+    times = 0
+
+    @property
+    def _unwritten(self) -> int:
+        found = super()._unwritten
+        if found > log_files.HIGH_WATER and threading.current_thread() is not self._thread:
+            self.times += 1
+            self._come.set()
+            eventually(lambda: self._done == self._received and not self._come.is_set(), "file")
+        return found
+
+
+def test_the_pipes_go_on_also_when_the_disk_was_quicker_than_their_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "HIGH_WATER", 3000)
+    monkeypatch.setattr(log_files, "ENOUGH", 1500)
+    lines = [b"%06d %s\n" % (n, b"x" * 1000) for n in range(100)]
+    logs = Overtaken(tmp_path, 100_000_000, 1, pytest.fail)
+
+    async def play() -> None:
+        may = asyncio.Event()
+        logs.open(may.clear, may.set)
+        may.set()
+        for line in lines:
+            await asyncio.wait_for(may.wait(), 15)
+            logs.write("web.1", line)
+        logs.close()
+
+    asyncio.run(play())
+    assert logs.times >= 20
+    assert unstamped(tmp_path / "web.1.log") == b"".join(lines)
