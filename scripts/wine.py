@@ -186,12 +186,13 @@ def _tests(python: str, wine: str, arguments: list[str], report: Path) -> int:
 @contextlib.contextmanager
 def _redis(python: str, place: Path) -> Iterator[int]:
     """A Redis on a free port of this machine's loopback, which wine shares."""
-    ask = "from tests.support.redis_server import any_server, free_port; print(any_server(), free_port(), sep='\\n')"
-    said = subprocess.run([python, "-c", ask], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split(
-        "\n"
+    ask = (
+        "from tests.support import ports, redis_server; print(redis_server.any_server(), ports.free_port(), sep='\\n')"
     )
-    binary, port = said[0], int(said[1])
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(place), "--loglevel", "warning"]
+    ran = subprocess.run([python, "-c", ask], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    binary, number = ran.stdout.splitlines()
+    port = int(number)
+    options = ["--port", number, "--bind", "127.0.0.1", "--save", "", "--dir", str(place), "--loglevel", "warning"]
     server = subprocess.Popen([binary, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20

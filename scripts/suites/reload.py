@@ -189,7 +189,7 @@ class Ground:
 
     def _project(self, weight: str) -> Project:
         from tests.support import reload_project
-        from tests.support.redis_server import free_port
+        from tests.support.ports import free_port
 
         if weight not in self._projects:
             made = reload_project.make(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devstack.demo.layout import lay_out
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.up import Up
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Windows host is not written yet")

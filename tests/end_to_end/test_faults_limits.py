@@ -27,7 +27,8 @@ from devstack.host import orphans, posix
 from devstack.host.guard import Guard
 from devstack.runtime.output import Look
 from tests.support.faults import BOUND, KINDS, children, harm, nasty, nothing_is_left, running
-from tests.support.redis_server import any_server, eventually, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import any_server, eventually
 from tests.support.stage import Stage, child, gone
 from tests.support.up import Up
 

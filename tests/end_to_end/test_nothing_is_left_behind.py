@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults import BOUND, KINDS, children, nasty, running
-from tests.support.redis_server import eventually, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import eventually
 from tests.support.up import MARK, Up, devstack, kill_all, marked
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process table is read from /proc")

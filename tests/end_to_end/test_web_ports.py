@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.reload_load import Visitors
 from tests.support.up import Up
 

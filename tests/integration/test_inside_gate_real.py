@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import celery_project, spares
-from tests.support.redis_server import Server, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import Server, redis_server
 from tests.support.spares import Run, Spare
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="spares are forked on Linux alone")

@@ -421,7 +421,10 @@ elif what == "unix":
     plain.bind("x.sock")
     plain.listen()
 elif what == "datagrams":
-    socket.socket(type=socket.SOCK_DGRAM).bind(("127.0.0.1", port))
+    with socket.socket(type=socket.SOCK_DGRAM) as first:
+        first.bind(("127.0.0.1", 0))
+        found = first.getsockname()
+    socket.socket(type=socket.SOCK_DGRAM).bind(found)
 elif what == "taken":
     other = socket.socket()
     other.bind(("127.0.0.1", port))

@@ -11,7 +11,7 @@ from devstack.core.causes import Cause
 from devstack.core.model import ProbeSpec
 from devstack.runtime import preflight
 from tests.support.listeners import listener
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture(autouse=True)

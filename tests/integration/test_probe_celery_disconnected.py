@@ -16,7 +16,8 @@ from devstack.probes import celery as probe
 from devstack.probes.control import Address, BrokerDown, CannotAsk, Control
 from tests.integration.test_probe_celery import age_all, ask, ask_until, make_subject
 from tests.support import celery_project
-from tests.support.redis_server import Server, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import Server, redis_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP")
 

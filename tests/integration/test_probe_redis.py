@@ -17,7 +17,8 @@ from devstack.core.health import Answer, Health
 from devstack.probes import redis as probe
 from devstack.probes.redis import Finding, Verdict, classify
 from tests.support.listeners import listener, old_redis
-from tests.support.redis_server import Server, debian, eventually, free_port, redis_server, valkey
+from tests.support.ports import free_port
+from tests.support.redis_server import Server, debian, eventually, redis_server, valkey
 from tests.support.subjects import subject
 
 SECRET = 's ec"re\\t#/@:%'

@@ -13,7 +13,7 @@ import pytest
 from devstack.core.health import Answer, Health
 from devstack.probes import ports, tcp
 from tests.support.listeners import listener
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.subjects import subject
 
 

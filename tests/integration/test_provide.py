@@ -23,7 +23,8 @@ from devstack.core.record import replace
 from devstack.errors import DevstackError
 from devstack.probes import told
 from devstack.runtime import inputs
-from tests.support.redis_server import free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import redis_server
 
 CELERY = "web: python manage.py runserver\nworker: celery -A shop worker\n"
 HIDDEN = "web: python manage.py runserver\nworker: ./start-worker.sh\n"

@@ -31,7 +31,8 @@ from devstack.runtime.container import Wanted
 from devstack.runtime.provision import Needs, Provision
 from tests.support import fake_docker
 from tests.support.listeners import listener, old_redis
-from tests.support.redis_server import debian, eventually, free_port, redis_server, valkey
+from tests.support.ports import free_port
+from tests.support.redis_server import debian, eventually, redis_server, valkey
 
 NO_PATH = {"PATH": "/nonexistent"}
 

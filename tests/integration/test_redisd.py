@@ -19,7 +19,8 @@ import pytest
 from devstack.redisd import settings
 from devstack.redisd.__main__ import listen
 from devstack.redisd.settings import BadSetting, Settings
-from tests.support.redis_server import Server, eventually, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import Server, eventually
 from tests.support.redisd import Said, Wire, embedded, packed
 
 OK = Said("+", "OK")

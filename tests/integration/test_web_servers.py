@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 from devstack.core.health import Answer, Health, Subject
 from devstack.core.model import Launch
 from devstack.kinds import Context, Kind, recognise
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 WITHIN = 20.0
@@ -123,9 +123,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[Running] = []
 
     def begin(line: str) -> Running:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         words = [word.replace("PORT", str(port)) for word in line.split()]
         kind = recognise(words, Context("web.1", 1, sys.platform, {}, str(tmp_path), str(tmp_path)))
         output = (tmp_path / "output").open("wb")

@@ -19,7 +19,8 @@ from devstack.core.redis_url import parse
 from devstack.runtime import servers, wsl
 from devstack.runtime.servers import Server
 from tests.support import fake_wsl
-from tests.support.redis_server import any_server, eventually, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import any_server, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is for machines that are no Windows")
 

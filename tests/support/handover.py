@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.celery_project import BOOT
+from tests.support.ports import free_port
 
 WITHIN = 30.0
 
@@ -124,9 +125,7 @@ class Succession:
     """Runs of `words` one after the other in `directory`; PORT in them is a free one."""
 
     def __init__(self, directory: Path, *words: str, **env: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.words = [word.replace("PORT", str(self.port)) for word in words]
         self.url = f"http://127.0.0.1:{self.port}"
         self.runs: list[Run] = []

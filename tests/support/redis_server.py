@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.support.ports import free_port
+
 READY_WITHIN = 20.0
 
 
@@ -33,13 +35,6 @@ class Server:
     def command(self, *words: str) -> str:
         """What the server answers to one command; an error comes as "-…"."""
         return _say(self.port, self.process, *words)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def valkey() -> str | None:

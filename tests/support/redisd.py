@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.support.redis_server import Server, eventually, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import Server, eventually
 
 READY_WITHIN = 20.0
 

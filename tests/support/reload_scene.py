@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import reload_project
-from tests.support.redis_server import free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import redis_server
 from tests.support.reload_ledger import Entry, Ledger
 from tests.support.reload_load import Sender
 from tests.support.reload_project import Project

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from devstack.demo.customer import Customer
 from devstack.demo.layout import lay_out
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 DATABASE_SCHEDULER = """
 INSTALLED_APPS += ["django_celery_beat"]

@@ -13,7 +13,7 @@ import pytest
 
 from devstack.demo.customer import Customer
 from devstack.demo.layout import lay_out
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.windows import Up
 
 BROKER = os.environ.get("BROKER_FOR_TESTS", "")
