@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shlex
 import sys
@@ -88,14 +89,16 @@ class Web:
         self.url = f"http://127.0.0.1:{self.port}/"
         self.save(1)
         (place / "Procfile").write_text(f"web: {command.replace('PORT', str(self.port))}\n")
-        self.up = Up(place, "up", "--no-color")
-        self.up.until("all ready in")
+        with contextlib.ExitStack() as stack:
+            self.up = stack.enter_context(Up(place, "up", "--no-color"))
+            self.up.until("all ready in")
+            self._end = stack.pop_all()
 
     def __enter__(self) -> Web:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.up.__exit__(None, None, None)
+        self._end.close()
 
     def save(self, version: int) -> None:
         text = (APP % self.figures + self._more).replace('b"1"', f'b"{version}"')
