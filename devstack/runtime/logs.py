@@ -17,7 +17,7 @@ import contextlib
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -31,6 +31,8 @@ PAUSES = (0.02, 0.04)
 """
 PATIENCE = 2.0
 """Seconds that the disk gets at the end."""
+AT_A_TIME = 16
+"""Chunks that are marked before the thread gives way: it could keep the loop from running for 5 ms."""
 NEWLINE = ord("\n")
 
 
@@ -162,7 +164,7 @@ class Logs:
         if not data:
             return
         if self._loop is None:
-            self._append(name, [(time.time(), data)])
+            self._append(name, self._marked(name, data, time.time()))
             return
         self._pending.append((name, time.time(), data))
         self._received += len(data)
@@ -216,13 +218,17 @@ class Logs:
 
     def _write_all(self) -> None:
         """What is there now."""
-        batch: dict[str, list[tuple[float, bytes]]] = {}
-        for _ in range(len(self._pending)):
+        batch: dict[str, list[Part]] = {}
+        sizes = Counter[str]()
+        for n in range(len(self._pending)):
+            if n % AT_A_TIME == 0:
+                time.sleep(0)  # the loop may be waiting for the interpreter's lock
             name, moment, data = self._pending.popleft()
-            batch.setdefault(name, []).append((moment, data))
-        for name, chunks in batch.items():
-            self._append(name, chunks)
-            self._done += sum(len(data) for _, data in chunks)
+            batch.setdefault(name, []).extend(self._marked(name, data, moment))
+            sizes[name] += len(data)
+        for name, parts in batch.items():
+            self._append(name, parts)
+            self._done += sizes[name]
             self._drain()
         self._drain()
         if self._written and batch:
@@ -233,15 +239,17 @@ class Logs:
             self.full = False
             self._in_loop(self._on_drained)
 
-    def _append(self, name: str, chunks: Iterable[tuple[float, bytes]]) -> None:
-        """Each with the moment when it came (seconds since 1970)."""
+    def _marked(self, name: str, data: bytes, moment: float) -> list[Part]:
+        if not (marker := self._markers.get(name)):
+            marker = self._markers[name] = Marker(self._clock)
+        return marker.mark(data, moment)
+
+    def _append(self, name: str, parts: list[Part]) -> None:
         try:
             if name not in self._files:
-                self._markers[name] = Marker(self._clock)
                 self._files[name] = LogFile(self.directory / f"{name}.log", *self._limits)
             if file := self._files[name]:
-                mark = self._markers[name].mark
-                file.write(part for moment, data in chunks for part in mark(data, moment))
+                file.write(parts)
         except OSError as error:
             self._files[name] = None  # it is not tried again: each chunk would fail
             self._troubles.append(f"{name} is not logged any more: {self.directory}: {error.strerror}")
