@@ -13,7 +13,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 
@@ -73,6 +73,17 @@ def follow(place: Place, names: tuple[str, ...]) -> None:
     show(place, names, True, LAST, 0.0, lambda entry: True, _printer(False, True))
 
 
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise DevstackError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+@_readable()
 def show(
     place: Place,
     names: tuple[str, ...],
@@ -202,10 +213,8 @@ def _printer(as_json: bool, prefix: bool) -> Callable[[Iterable[Entry]], None]:
     def write(entries: Iterable[Entry]) -> None:
         for entry in entries:
             if as_json:
-                rows = (
-                    {"time": round(entry.time, 3), "process": entry.name, "text": line.decode(errors="replace")}
-                    for line in entry.lines
-                )
+                texts = (line.decode(errors="replace").removesuffix("\r") for line in entry.lines)
+                rows = ({"time": round(entry.time, 3), "process": entry.name, "text": text} for text in texts)
                 out.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(errors="replace"))
                 continue
             start = entry.stamp[11:19] + b" " + label(entry.name) if prefix else b""

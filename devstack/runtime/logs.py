@@ -83,7 +83,11 @@ class LogFile:
         self._open()
 
     def write(self, parts: Iterable[Part]) -> None:
-        """Append them, none of which is empty, at once."""
+        """Append them, none of which is empty, at once. A file that somebody has removed is begun anew."""
+        if os.fstat(self._fd).st_nlink == 0:
+            os.close(self._fd)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
         together: list[Part] = []
         for part in parts:
             full = self._reached >= self._size and not self._within_line
@@ -245,14 +249,15 @@ class Logs:
         return marker.mark(data, moment)
 
     def _append(self, name: str, parts: list[Part]) -> None:
+        path = self.directory / f"{name}.log"
         try:
             if name not in self._files:
-                self._files[name] = LogFile(self.directory / f"{name}.log", *self._limits)
+                self._files[name] = LogFile(path, *self._limits)
             if file := self._files[name]:
                 file.write(parts)
         except OSError as error:
             self._files[name] = None  # it is not tried again: each chunk would fail
-            self._troubles.append(f"{name} is not logged any more: {self.directory}: {error.strerror}")
+            self._troubles.append(f"{name} is not logged any more: {path}: {error.strerror}")
             self._in_loop(self._tell)
 
     def _tell(self) -> None:

@@ -153,6 +153,16 @@ def test_a_second_up_in_the_same_project_is_refused(tmp_path: Path) -> None:
         third.until("all ready")
 
 
+def test_logs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    devstack(written(tmp_path, "one: echo hello\n"), "up")
+    (log,) = tmp_path.parent.rglob("one.1.log")
+    log.unlink()
+    log.mkdir()
+    done = devstack(tmp_path, "logs", "one")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: cannot read {log}: Is a directory")
+
+
 PRINTING = [["--help"], ["up", "--help"], ["check"], ["check", "--explain"], ["logs", "one"]]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -183,6 +185,19 @@ def test_a_full_disk_is_said_once_and_the_stream_goes_on(tmp_path: Path) -> None
     assert stage.lines("web.1") == [str(n) for n in range(3000)]
     assert stage.text.count("web.1 is not logged any more") == 1
     assert "No space left on device" in stage.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there nobody can remove what is open")
+def test_a_file_that_somebody_removes_is_begun_anew_with_its_directory(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "log"
+    path.parent.mkdir()
+    file = Logged(path, size=1000, count=3)
+    file.write(b"one\n")
+    shutil.rmtree(path.parent)
+    file.write(b"two\n")
+    file.write(b"three\n")
+    file.close()
+    assert unstamped(path) == b"two\nthree\n"
 
 
 def test_a_directory_that_is_gone_is_said_once(tmp_path: Path) -> None:
