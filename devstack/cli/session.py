@@ -21,7 +21,7 @@ from devstack import host
 from devstack.cli.driven import driven
 from devstack.cli.look import STDOUT, check_names
 from devstack.cli.provide import Provided, only_beat, provide, tidy
-from devstack.config.load import Project, load
+from devstack.config.load import Project, load, usable
 from devstack.config.options import Options
 from devstack.core.model import Stack
 from devstack.core.names import listing
@@ -29,6 +29,7 @@ from devstack.errors import UNREAD, DevstackError
 from devstack.host import orphans
 from devstack.host.guard import Guard
 from devstack.kinds import OTHER
+from devstack.runtime import voice
 from devstack.runtime.logs import Logs
 from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
@@ -51,7 +52,10 @@ def run(options: Options, look: Look, guard: Guard, take_over: bool = False) -> 
     processes = [f"{service.name}.{n + 1}" for service in project.services for n in range(service.instances)]
     check_names(look, [service.name for service in project.services], processes)
     project.make_directories()
-    with _alone(project, here), _swept(project) as swept:
+    with contextlib.ExitStack() as kept:
+        with usable(project.runtime_dir):
+            kept.enter_context(_alone(project, here))
+            swept = kept.enter_context(_swept(project))
         here.prepare(len(processes))
         settings = project.settings
         logs = Logs(project.log_dir, settings.log_size, settings.log_count, lambda text: output.say(text))
@@ -207,7 +211,7 @@ async def _supervise(
     try:
         return await supervisor.run(*companions)
     finally:
-        await guard.close(supervisor.forced)
+        await guard.close(supervisor.forced, lambda late: session.output.say(voice.outside(late)))
         if project.redis_image:
             await tidy(project)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from devstack.config import dirs, env, order, places, procfile, settings, text
@@ -70,13 +70,20 @@ class Project(State):
     def make_directories(self) -> None:
         """The directories outside of the project where its state lives, readable for their owner alone."""
         for each in (self.state_dir, self.log_dir, self.runtime_dir):
-            try:
+            with usable(each):
                 each.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not os.access(each, os.W_OK | os.X_OK):
                     raise PermissionError("it is not writable")
-            except OSError as error:
-                fix = "export DEVSTACK_STATE_DIR=/a/directory/you/may/write"
-                raise DevstackError(f"cannot use the directory {each}", why=str(error), fix=fix) from None
+
+
+@contextlib.contextmanager
+def usable(directory: Path) -> Iterator[None]:
+    """Around what we do in one of the directories: whoever has to read that it cannot be used may choose another."""
+    try:
+        yield
+    except OSError as error:
+        fix = "export DEVSTACK_STATE_DIR=/a/directory/you/may/write"
+        raise DevstackError(f"cannot use the directory {directory}", why=str(error), fix=fix) from None
 
 
 def load(options: Options) -> Project:

@@ -11,14 +11,18 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 PROGRAM = Path(__file__).with_name("guardian.py")
 START = "import os, sys; place, name = os.path.split(sys.argv[1]); sys.path.append(place); __import__(name[:-3]).main(sys.argv[2])"
 """Imported, the program is compiled once; as a script, at every start."""
 END_WITHIN = 8.0
 """Seconds: the guardian's own limits, and some."""
+TELL_AFTER = 0.5
+"""Seconds until we tell who is waited for."""
+T = TypeVar("T")
 
 
 class Guard:
@@ -52,11 +56,18 @@ class Guard:
     def gone(self, pid: int) -> None:
         self._say(f"-{pid}\n")
 
-    async def close(self, forced: bool) -> None:
-        """End what is still there, and the guardian with it. `forced`: what is left gets no time to leave by itself."""
+    async def close(self, forced: bool, tell: Callable[[Sequence[str]], None]) -> None:
+        """End what is still there, and the guardian with it. `forced`: what is left gets no time to leave by itself. `tell` gets those
+        who are waited for, each with pid and command.
+        """
+        import asyncio
+
         if forced:
             self._say("!\n")
-        await _aside(self._leave)
+        leaving = asyncio.ensure_future(_aside(self._leave))
+        if not (await asyncio.wait({leaving}, timeout=TELL_AFTER))[0] and (late := await _aside(self._late)):
+            tell(late)
+        await leaving
         if self._process.poll() != 0 and sys.platform != "win32":
             # Somebody has killed it, and perhaps its twin: then nobody has ended what left its process group.
             from devstack.host import guardian
@@ -68,17 +79,23 @@ class Guard:
             with contextlib.suppress(subprocess.TimeoutExpired, OSError):
                 self._process.communicate(None, END_WITHIN)
 
+    def _late(self) -> list[str]:
+        """Who has been asked to leave by the guardian, and is still there."""
+        from devstack.host import orphans
+
+        return [str(each) for each in orphans.started_by(self._run)]
+
     def _say(self, line: str) -> None:
         assert self._process.stdin
         with contextlib.suppress(OSError):
             self._process.stdin.write(line.encode())
 
 
-async def _aside(call: Callable[..., object], *arguments: object) -> None:
+async def _aside(call: Callable[..., T], *arguments: object) -> T:
     import asyncio
 
     try:
-        await asyncio.to_thread(call, *arguments)
+        return await asyncio.to_thread(call, *arguments)
     except RuntimeError:
         # A child has used up all processes that the user may have, which counts threads. Nothing else waits for the loop at the end.
-        call(*arguments)
+        return call(*arguments)

@@ -23,7 +23,7 @@ KILL_WITHIN = 5.0
 
 
 class Orphan:
-    """`process` as in DEVSTACK_PROCESS ("worker.1"), `directory` where it runs."""
+    """One that has lost its `up`, or may. `process` as in DEVSTACK_PROCESS ("worker.1"), `directory` where it runs."""
 
     def __init__(self, run: str, process: str, command: str, directory: str, handle: psutil.Process) -> None:
         self.pid = handle.pid
@@ -44,9 +44,16 @@ def new_run() -> str:
 
 def find(run: str | None = None) -> list[Orphan]:
     """All orphans of this user, or those of one run; oldest first."""
+    found = started_by(run)
+    dead = {marker for marker in {each.run for each in found} if not _lives(marker)}
+    return [each for each in found if each.run in dead]
+
+
+def started_by(run: str | None) -> list[Orphan]:
+    """All processes of this user that a run has started, or any; the `up` may live yet. Oldest first."""
     import psutil
 
-    found, living = [], {}
+    found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
@@ -55,12 +62,9 @@ def find(run: str | None = None) -> list[Orphan]:
             marker = environment.get(MARKER, "")
             if not marker or (run is not None and marker != run):
                 continue
-            if marker not in living:
-                living[marker] = _lives(marker)
-            if not living[marker]:
-                name = environment.get("DEVSTACK_PROCESS", "?")
-                command = " ".join(process.cmdline()) or process.name()
-                found.append(Orphan(marker, name, command, process.cwd(), process))
+            name = environment.get("DEVSTACK_PROCESS", "?")
+            command = " ".join(process.cmdline()) or process.name()
+            found.append(Orphan(marker, name, command, process.cwd(), process))
     return sorted(found, key=lambda orphan: orphan.handle.create_time())
 
 

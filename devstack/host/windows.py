@@ -185,7 +185,7 @@ class Jobs(Guard):
     def gone(self, pid: int) -> None:
         pass
 
-    async def close(self, forced: bool) -> None:
+    async def close(self, forced: bool, tell: Callable[[Sequence[str]], None]) -> None:
         pass
 
 

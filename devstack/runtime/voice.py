@@ -100,6 +100,11 @@ def stopping(stack: Stack, elapsed: float, doing: Mapping[str, object]) -> str:
     return f"waiting for {listing(left)} to stop, {seconds(elapsed)}; Ctrl-C again to force" if left else ""
 
 
+def outside(late: Sequence[str]) -> str:
+    """Who holds up the end, when all processes have stopped. The guardian kills them after its grace."""
+    return f"waiting, for 2 s at most, for what has left its process group: {listing(late)}"
+
+
 def cut_off(tasks: object, ago: float) -> str:
     """What a worker that is killed had not finished; `tasks` as it told them `ago` seconds before, the longest first."""
     match tasks:

@@ -164,7 +164,7 @@ def test_an_end_for_which_there_is_no_thread_free_leaves_nothing_either(monkeypa
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
     run = f"test-{os.urandom(6).hex()}"
     process = subprocess.Popen(["sleep", "1000"], env={**os.environ, orphans.MARKER: run}, start_new_session=True)
-    asyncio.run(Guard(run).close(forced=False))
+    asyncio.run(Guard(run).close(forced=False, tell=print))
     assert process.wait(BOUND) == -signal.SIGTERM
 
 

@@ -113,6 +113,17 @@ def test_a_daemon_is_asked_to_leave_unless_somebody_does_not_want_to_wait(tmp_pa
     assert (tmp_path / "asked").exists() is not hurried
 
 
+def test_a_daemon_that_does_not_leave_is_named(tmp_path: Path) -> None:
+    (tmp_path / "daemon").write_text("trap '' TERM\necho up\nwhile :; do sleep 0.05; done\n")
+    (tmp_path / "Procfile").write_text("a: setsid sh daemon & exec sleep 1000\n")
+    with Up(tmp_path, "up", "--no-color") as up:
+        up.until("up$")
+        up.ctrl_c()
+        up.until(r"waiting, for 2 s at most, for what has left its process group: a\.1 \(pid \d+\): sh daemon")
+        assert up.ends() == 130
+        assert up.left() == []
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_kill_9_of_devstack_and_a_guardian_together_leaves_nothing(project: Path, which: int) -> None:
     with Up(project, "up", "--no-color") as up:
