@@ -95,8 +95,9 @@ def _unread(error: OSError) -> NoReturn:
 
     # What is still in Python's own buffers would be written at the end, and fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if error.errno != errno.EPIPE:
-        _tell(errors.DevstackError(f"the output cannot be written: {error.strerror}"))
+    if error.errno == errno.EPIPE:
+        sys.exit(errors.UNREAD)
+    _tell(errors.DevstackError(f"the output cannot be written: {error.strerror}"))
     sys.exit(errors.FAILED)
 
 

@@ -1,12 +1,8 @@
-"""The same bytes once more, in a file for each process: `worker.1.log`, and the older `worker.1.log.1` … `.N`.
+"""The same bytes once more, in a file for each process, on the side (`logfile.py`).
 
-Rule 1: each line begins with the moment it came, `2026-11-21 05:39:06.123 `; apart from that the bytes are the process's.
-Rule 2: a file that reaches `size` bytes is renamed and begun anew; no line is split between two files. `count` of them are kept.
-Rule 3: what cannot be written (the disk is full) is said once, and costs nothing but the file.
-
-Rule 4: a thread writes, so that neither a slow disk nor one that hangs holds up the loop. When it does not keep up, the pipes are paused,
+Rule 1: a thread writes, so that neither a slow disk nor one that hangs holds up the loop. When it does not keep up, the pipes are paused,
 as for a slow terminal; at the end it is waited for, but not for ever.
-Rule 5: the terminal comes first. The loop only notes what came, and when, without a lock; it goes to its file in the next pause, or when
+Rule 2: the terminal comes first. The loop only notes what came, and when, without a lock; it goes to its file in the next pause, or when
 somebody follows it, or it is too far behind.
 """
 
@@ -14,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from devstack.runtime.parts import AT_ONCE, Part, put
+from devstack.runtime.logfile import Clock, ProcessLog
 
 HIGH_WATER, ENOUGH = 8 * 1024 * 1024, 4 * 1024 * 1024
 """Bytes that may wait for the disk; that do not wait for others, and are left when the pipes go on."""
@@ -33,97 +28,6 @@ PATIENCE = 2.0
 """Seconds that the disk gets at the end."""
 AT_A_TIME = 16
 """Chunks that are marked before the thread gives way: it could keep the loop from running for 5 ms."""
-NEWLINE = ord("\n")
-
-
-FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-
-class Marker:
-    """Puts the moment before each line of one process."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._within_line = False
-
-    def mark(self, data: bytes, moment: float) -> list[Part]:
-        """`data` is not empty, and need not end with a whole line; it came at `moment` (seconds since 1970)."""
-        stamp = self._clock.stamp(moment)
-        began = [] if self._within_line else [stamp]
-        self._within_line = not data.endswith(b"\n")
-        if data.find(b"\n", 0, -1) < 0:
-            return [b"".join((*began, data))]
-        # The last newline gets a stamp too many: not to write that costs less than to spare the newline.
-        marked = memoryview(data.replace(b"\n", b"\n" + stamp))
-        return [*began, marked if self._within_line else marked[: -len(stamp)]]
-
-
-class Clock:
-    """Local time with milliseconds; what is asked for a file is asked for by a person."""
-
-    def __init__(self) -> None:
-        self._second, self._text = -1, b""
-
-    def stamp(self, moment: float) -> bytes:
-        second, milliseconds = divmod(int(moment * 1000), 1000)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)).encode()
-        return b"%s.%03d " % (self._text, milliseconds)
-
-
-class LogFile:
-    """OSError when it cannot be opened or written."""
-
-    def __init__(self, path: Path, size: int, count: int) -> None:
-        self._path = path
-        self._size = size
-        self._count = count
-        self._within_line = False
-        self._open()
-
-    def write(self, parts: Iterable[Part]) -> None:
-        """Append them, none of which is empty, at once. A file that somebody has removed is begun anew."""
-        if os.fstat(self._fd).st_nlink == 0:
-            os.close(self._fd)
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
-        together: list[Part] = []
-        for part in parts:
-            full = self._reached >= self._size and not self._within_line
-            if full or len(together) == AT_ONCE:
-                self._append(together)
-                together = []
-            if full:
-                self._rotate()
-            together.append(part)
-            self._reached += len(part)
-            self._within_line = part[-1] != NEWLINE
-        self._append(together)
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def _append(self, parts: Sequence[Part]) -> None:
-        while parts:
-            parts = put(self._fd, parts)
-
-    def _open(self) -> None:
-        self._fd = os.open(self._path, FLAGS, 0o600)
-        self._reached = os.fstat(self._fd).st_size
-
-    def _rotate(self) -> None:
-        """One that cannot be moved, since on Windows somebody reads it, stays, and with it those that are newer."""
-        os.close(self._fd)
-        files = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._count))]
-        # It has left a place free then, and what is older need not move again.
-        last = next((n for n, each in enumerate(files) if not each.exists()), len(files) - 1)
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            # Not renamed over: of a file that takes another's place, Linux (ext4) writes all to the disk at once.
-            files[last].unlink(missing_ok=True)
-            for n in range(last, 0, -1):
-                os.replace(files[n - 1], files[n])
-        self._open()
 
 
 class Logs:
@@ -136,14 +40,13 @@ class Logs:
         self.directory = directory
         self._limits = (size, count)
         self._say = say
-        self._files: dict[str, LogFile | None] = {}
+        self._logs: dict[str, ProcessLog] = {}
         self._troubles: list[str] = []
         """What has to be said yet."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_full: Callable[[], None] = lambda: None
         self._on_drained: Callable[[], None] = lambda: None
         self._clock = Clock()
-        self._markers: dict[str, Marker] = {}
         self._pending = deque[tuple[str, float, bytes]]()
         self._received = self._done = 0
         """Bytes; the one is counted in the loop, the other in the thread."""
@@ -168,7 +71,9 @@ class Logs:
         if not data:
             return
         if self._loop is None:
-            self._append(name, self._marked(name, data, time.time()))
+            log = self._log(name)
+            log.add(data, time.time())
+            log.write()
             return
         self._pending.append((name, time.time(), data))
         self._received += len(data)
@@ -194,10 +99,9 @@ class Logs:
                 return
             self._loop = None
         self._tell()
-        for file in self._files.values():
-            if file:
-                file.close()
-        self._files.clear()
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
 
     @property
     def _unwritten(self) -> int:
@@ -222,20 +126,20 @@ class Logs:
 
     def _write_all(self) -> None:
         """What is there now."""
-        batch: dict[str, list[Part]] = {}
-        sizes = Counter[str]()
+        sizes = Counter[ProcessLog]()
         for n in range(len(self._pending)):
             if n % AT_A_TIME == 0:
                 time.sleep(0)  # the loop may be waiting for the interpreter's lock
             name, moment, data = self._pending.popleft()
-            batch.setdefault(name, []).extend(self._marked(name, data, moment))
-            sizes[name] += len(data)
-        for name, parts in batch.items():
-            self._append(name, parts)
-            self._done += sizes[name]
+            log = self._log(name)
+            log.add(data, moment)
+            sizes[log] += len(data)
+        for log, size in sizes.items():
+            log.write()
+            self._done += size
             self._drain()
         self._drain()
-        if self._written and batch:
+        if self._written and sizes:
             self._in_loop(self._written)
 
     def _drain(self) -> None:
@@ -243,22 +147,15 @@ class Logs:
             self.full = False
             self._in_loop(self._on_drained)
 
-    def _marked(self, name: str, data: bytes, moment: float) -> list[Part]:
-        if not (marker := self._markers.get(name)):
-            marker = self._markers[name] = Marker(self._clock)
-        return marker.mark(data, moment)
+    def _log(self, name: str) -> ProcessLog:
+        if not (log := self._logs.get(name)):
+            path = self.directory / f"{name}.log"
+            log = self._logs[name] = ProcessLog(path, *self._limits, self._clock, self._report)
+        return log
 
-    def _append(self, name: str, parts: list[Part]) -> None:
-        path = self.directory / f"{name}.log"
-        try:
-            if name not in self._files:
-                self._files[name] = LogFile(path, *self._limits)
-            if file := self._files[name]:
-                file.write(parts)
-        except OSError as error:
-            self._files[name] = None  # it is not tried again: each chunk would fail
-            self._troubles.append(f"{name} is not logged any more: {path}: {error.strerror}")
-            self._in_loop(self._tell)
+    def _report(self, text: str) -> None:
+        self._troubles.append(text)
+        self._in_loop(self._tell)
 
     def _tell(self) -> None:
         while self._troubles:

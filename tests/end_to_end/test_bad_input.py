@@ -204,4 +204,4 @@ def test_when_nobody_reads_a_command_leaves_without_a_word(tmp_path: Path, words
     os.close(reading)
     done = printed_to(f">&{writing}", tmp_path, words, (writing,))
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import resource
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -200,3 +203,28 @@ def test_a_full_disk_costs_the_log_files_alone(tmp_path: Path) -> None:
         up.until("shell.1 is not logged any more: .*: No space left on device")
         up.process.terminate()
         assert up.ends(BOUND) == 143
+
+
+def test_the_log_files_go_on_when_there_is_room_again(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_text("a: while :; do echo line; sleep 0.1; done\n")
+    with Up(tmp_path, "up", "--no-color", "--no-watch") as up:
+        eventually(lambda: any(each.stat().st_size for each in up.state.rglob("a.1.log")), "line in the log file")
+        pid, size = up.process.pid, resource.RLIMIT_FSIZE
+        before = resource.prlimit(pid, size)
+        resource.prlimit(pid, size, (1, before[1]))
+        up.until("a.1 is not logged any more: .*/a.1.log: File too large")
+        resource.prlimit(pid, size, before)
+        gap = r"what came since \d\d:\d\d:\d\d is missing: File too large"
+        up.until(f"a.1 is logged again; {gap}")
+        log = next(up.state.rglob("a.1.log")).read_text()
+        assert re.search(f"line\n.* devstack: {gap}\n.* line\n", log)
+
+
+def test_a_state_directory_on_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The limit of a file's size stands for the disk: a file can be made, and nothing written."""
+    (tmp_path / "Procfile").write_text("a: sleep 1000\n")
+    full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    with Up(tmp_path, "up", "--no-color", before=full) as up:
+        assert up.ends() == 2
+        assert f"error: cannot use the directory {up.state}" in up.text
+        assert "why: [Errno 27] File too large\n  try: export DEVSTACK_STATE_DIR=" in up.text

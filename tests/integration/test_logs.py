@@ -8,12 +8,14 @@ import re
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from devstack.runtime import logs as log_files
-from devstack.runtime.logs import Clock, Logs
+from devstack.runtime.logfile import Clock
+from devstack.runtime.logs import Logs
 from tests.support.logged import Logged
 from tests.support.redis_server import eventually
 from tests.support.stage import Stage, child
@@ -206,6 +208,35 @@ def test_a_directory_that_is_gone_is_said_once(tmp_path: Path) -> None:
     logs.write("web.1", b"x\n")
     logs.write("web.1", b"y\n")
     assert len(said) == 1
+
+
+def test_what_can_be_written_again_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    path = tmp_path / "gone" / "web.1.log"
+    logs = Logs(path.parent, 1000, 2, said.append)
+    logs.write("web.1", b"lost\nhalf ")
+    path.parent.mkdir()
+    logs.write("web.1", b"too soon: ")
+    with monkeypatch.context() as later:
+        later.setattr(time, "monotonic", lambda: float("inf"))
+        logs.write("web.1", b"a line\n")
+    logs.write("web.1", b"next\n")
+
+    gap = r"what came since \d\d:\d\d:\d\d is missing: No such file or directory"
+    assert re.fullmatch(f"devstack: {gap}\na line\nnext\n", unstamped(path).decode())
+    assert len(STAMP.findall(path.read_bytes())) == 3
+    assert said[0] == f"web.1 is not logged any more: {path}: No such file or directory"
+    assert re.fullmatch(f"web.1 is logged again; {gap}", said[1])
+    assert len(said) == 2
+
+
+def test_a_line_that_was_cut_off_stays_a_line_of_its_own(tmp_path: Path) -> None:
+    """devstack was killed while it wrote, or the disk was full."""
+    (tmp_path / "log").write_bytes(b"2026-11-22 06:00:00.000 half a l")
+    file = Logged(tmp_path / "log", size=1000, count=2)
+    file.write(b"next\n")
+    file.close()
+    assert unstamped(tmp_path / "log") == b"half a l\nnext\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a FIFO that nobody reads stands for a disk that hangs")

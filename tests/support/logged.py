@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from devstack.runtime.logs import Clock, LogFile, Marker
+from devstack.runtime.logfile import Clock, LogFile, Marker
 
 
 class Logged:
