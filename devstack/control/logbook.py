@@ -124,6 +124,8 @@ class Log:
         self._place: tuple[int, int] = (0, 0)
         """The inode of the newest file and how much of it is read."""
         self.open_since = 0.0
+        self.overtaken = False
+        """Whether the last `news` may lack lines: files were thrown away sooner than they were read."""
         self._held: BinaryIO | None = None
         """The newest file, so that its end can be read when it is not there any more."""
 
@@ -191,6 +193,7 @@ class Log:
             found.setdefault(inode, file)
             if inode == known:
                 break
+        self.overtaken = bool(found) and known > 0 and known not in found
         if known not in found and self._held and os.fstat(self._held.fileno()).st_ino == known:
             found[known], self._held = stack.enter_context(self._held), None
         return list(found.items())

@@ -136,6 +136,19 @@ def test_the_end_of_a_file_that_nobody_keeps_is_read_by_who_has_read_its_beginni
     assert found == [f"line {number}" for number in range(20)]
 
 
+def test_who_reads_too_late_knows_that_lines_may_be_missing(tmp_path: Path) -> None:
+    file, book, overtaken = Logged(tmp_path / "web.1.log", 40, 3), Log(tmp_path, "web.1"), []
+    file.write(b"line 0\n")
+    assert texts(book.history()) == ["line 0"]
+    for count in (1, 2, 1, 10, 0, 1):
+        for _ in range(count):
+            file.write(b"x" * 40 + b"\n")
+        assert len(texts(book.news())) == min(count, 3)
+        overtaken.append(book.overtaken)
+    file.close()
+    assert overtaken == [False, False, False, True, False, False]
+
+
 def test_a_traceback_that_is_still_being_written_waits_for_its_end(tmp_path: Path) -> None:
     file, lines = Logged(tmp_path / "web.1.log", 10**6, 3), TRACEBACK.encode().splitlines(keepends=True)
     file.write(b"before\n")
