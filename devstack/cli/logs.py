@@ -99,12 +99,14 @@ def show(
         with place.explained(), contextlib.suppress(client.NotRunning):
             # From here on it tells when there is more.
             line = client.begin(place.runtime, "follow")
-        if line is None:
-            click.echo("nothing runs here: this is what the last stack has said", err=True)
     books = {name: Log(place.logs, name) for name in _chosen(logbook.names(place.logs), names)}
     known = _known(place) if line else []
     if names and not books and not _chosen(known, names):
         raise _unknown(names[0], [*logbook.names(place.logs), *known])
+    if line is None and not books:
+        click.echo("nothing has run here yet: devstack up", err=True)
+    elif line is None and follow:
+        click.echo("nothing runs here: this is what the last stack has said", err=True)
     if count and not since:
         found = [each for each in logbook.merged(book.tail(count) for book in books.values()) if wanted(each)]
         write(_last(found, count))

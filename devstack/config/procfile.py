@@ -118,7 +118,7 @@ def _instead(line: str) -> str:
         return f"no space before the colon: {_short(f'{spaced[1]}: {spaced[2]}')}"
     if re.match(r"\s*(export\s+)?[A-Za-z_]\w*=", line):
         return "a variable belongs into .env, or in front of the command: name: VAR=x command"
-    if named := re.fullmatch(r"\s*([^\s:]+):\s+(.+)", line):
+    if named := re.fullmatch(r"\s*([^\s:]*):\s+(.+)", line):
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", named[1]).strip("-") or "web"
         return f"a name has the letters A-Z, a-z, digits, - and _: {_short(f'{name}: {named[2]}')}"
     return f"write NAME: {_short(line.strip())}, or put a # in front"

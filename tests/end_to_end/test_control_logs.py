@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.control import PYTHON, SLEEPS, Driven
-from tests.support.up import Up
+from tests.support.up import Up, devstack
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests of Windows have their own folder")
 
@@ -64,6 +64,14 @@ def test_logs_are_filtered_by_name_text_level_task_and_number(tmp_path: Path) ->
             assert stack.do("logs", *wrong).returncode == 2
         assert stack.do("down").returncode == 0
         assert shown("worker") == ["up"], "also of a stack that is over"
+        over = stack.do("logs", "-f", "--no-prefix", "worker")
+        assert (over.stdout, over.stderr) == ("up\n", "nothing runs here: this is what the last stack has said\n")
+
+
+@pytest.mark.parametrize("words", [[], ["-f"]])
+def test_before_anything_has_run_it_says_so(tmp_path: Path, words: list[str]) -> None:
+    done = devstack(tmp_path, "logs", *words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing has run here yet: devstack up\n")
 
 
 def test_a_follower_sees_each_line_once_and_ends_with_the_stack(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_names_that_stand_twice_are_named_with_both_lines() -> None:
         ("  web: gunicorn shop", "start the line with the name"),
         ("web.1: run", "web-1: run"),
         ("büro: run", "b-ro: run"),
+        (": run", "web: run"),
         ("DEBUG=1", ".env"),
         ("export DEBUG=1", ".env"),
         ("python manage.py runserver", "NAME: python manage.py runserver"),
