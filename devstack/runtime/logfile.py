@@ -62,7 +62,8 @@ class LogFile:
         self._path = path
         self._size = size
         self._count = count
-        self._within_line = False
+        self._within_line = self._torn = False
+        self._fd, self._reached = -1, 0
         self._open()
 
     def write(self, parts: Iterable[Part]) -> None:
