@@ -59,9 +59,9 @@ def test_at_the_time_limit_it_dies_with_its_children(tmp_path: Path) -> None:
         f"import os, subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', {child!r}]); "
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{c.pid}}'); time.sleep(60)"
     )
-    answer = ask(python(code), within=1.5)
+    answer = ask(python(code), within=4.0)
     assert answer.health is Health.NOT_YET
-    assert answer.why.endswith("has not ended within 1.5 s")
+    assert answer.why.endswith("has not ended within 4 s")
     assert len(pids.read_text().split()) == 2
     eventually(lambda: not any(_runs(int(pid)) for pid in pids.read_text().split()), "end of the children")
 
@@ -88,8 +88,8 @@ def test_a_dropped_question_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_a_grandchild_that_keeps_the_output_open_does_not_hold_the_answer() -> None:
-    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)']).pid); sys.exit(4)"
-    answer = ask(python(code), within=4.0)
+    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid); sys.exit(4)"
+    answer = ask(python(code))
     pid = int(answer.why.rsplit(" ", 1)[1])
     psutil.Process(pid).kill()
     assert " exited 4: " in answer.why

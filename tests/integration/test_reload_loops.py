@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devstack.core import events as e
+from devstack.runtime import saves
 from tests.support.stage import Stage, child
 from tests.support.watching import Watching, watching
 
@@ -96,7 +97,11 @@ def test_somebody_who_saves_often_is_not_taken_for_a_process(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("ready", ["worker_ready", "beat_ready", "listening"])
-def test_saves_once_a_second_are_told_at_once_where_a_process_says_when_it_is_ready(tmp_path: Path, ready: str) -> None:
+def test_saves_once_a_second_are_told_at_once_where_a_process_says_when_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready: str
+) -> None:
+    monkeypatch.setattr(saves, "JUST_STARTED", 60.0)
+
     async def script(watched: Watching) -> None:
         watched.uses("worker.1", ["tasks.py"])
         subject, process = watched.subjects["worker.1"], watched.stack.processes["worker.1"]
@@ -112,7 +117,7 @@ def test_saves_once_a_second_are_told_at_once_where_a_process_says_when_it_is_re
         watched.tell = tell  # type: ignore[method-assign]
         for number in range(8):
             watched.save("tasks.py", f"version = {number}")
-            await watched.until(lambda times=number + 1: len(watched.heard) == times, within=1.5)
+            await watched.until(lambda times=number + 1: len(watched.heard) == times)
             await asyncio.sleep(0.3)
 
     watching(tmp_path, script)

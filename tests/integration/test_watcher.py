@@ -254,7 +254,7 @@ def test_a_lock_that_git_left_behind_holds_nothing_up(tmp_path: Path) -> None:
 
     async def script(watched: Watching) -> None:
         watched.save("a.py", "x = 1")
-        assert await watched.hears(within=1)
+        assert await watched.hears(within=watcher.LONGEST_CHECKOUT / 2)
 
     assert watching(tmp_path, script)
 
