@@ -78,6 +78,7 @@ def _with_click(words: list[str]) -> None:
     from devstack import errors
     from devstack.cli.group import devstack
 
+    output = sys.stdout
     try:
         devstack.main(words, prog_name="devstack", standalone_mode=False)
     except click.ClickException as error:
@@ -87,6 +88,9 @@ def _with_click(words: list[str]) -> None:
         sys.exit(exit.exit_code)
     except click.Abort:
         sys.exit(errors.INTERRUPTED)
+    except SystemExit as exit:
+        # When nobody reads what is printed, click replaces the stream and says 1.
+        sys.exit(exit.code if sys.stdout is output else errors.UNREAD)
 
 
 def _unread(error: OSError) -> NoReturn:

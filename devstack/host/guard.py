@@ -80,10 +80,12 @@ class Guard:
                 self._process.communicate(None, END_WITHIN)
 
     def _late(self) -> list[str]:
-        """Who has been asked to leave by the guardian, and is still there."""
+        """Who has been asked to leave by the guardian, and is still there; nobody when it cannot be told, as without open files."""
         from devstack.host import orphans
 
-        return [str(each) for each in orphans.started_by(self._run)]
+        with contextlib.suppress(OSError, ImportError):
+            return [str(each) for each in orphans.started_by(self._run)]
+        return []
 
     def _say(self, line: str) -> None:
         assert self._process.stdin
