@@ -16,8 +16,8 @@ Two flows that never mix: events (few, ordered: `inbox → decide(stack, event) 
             what differs between systems
   control/  messages client server desk picture names rows instant logbook stops
             the socket through which another terminal drives a running stack
-  runtime/  supervisor speaker run launcher child output writer parts logs logfile prober channel loopback standby voice preflight broker ask
-            inputs provision servers container wsl
+  runtime/  supervisor speaker run launcher child output writer parts logs logfile prober channel loopback standby voice preflight broker
+            ask inputs provision servers container wsl
             watcher watched contents saves syntax users clash frames
             asyncio and I/O live here only
   inside/   boot channel imports gate wires warm loaded forkable forks beacon worker mingle ask listen threaded servers reloaders
