@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` takes longer to import
 import errno
 import gc
 import io
@@ -20,6 +21,10 @@ gc.disable()
 
 
 def main() -> None:
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        # Until somebody is there to hear it, Ctrl-C just ends us: a KeyboardInterrupt that comes within an import may get lost in it.
+        # Undone in `cli.group`, and by whoever listens to signals.
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell has closed it: >&-
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

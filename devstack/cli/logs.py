@@ -131,7 +131,9 @@ def _follow(
             books.setdefault(name, Log(place.logs, name))
         write(each for each in logbook.merged([*book.news()] for book in books.values()) if wanted(each))
         if late := [name for name, book in books.items() if book.overtaken]:
-            click.echo(f"lines of {listing(late)} may be missing here: they come faster than they are read", err=True)
+            click.echo(
+                f"lines of {listing(late)} may be missing here: a file was thrown away before it was read", err=True
+            )
 
     line.settimeout(LOOK)
     while True:

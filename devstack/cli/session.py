@@ -37,6 +37,8 @@ from devstack.runtime.supervisor import Supervisor
 HUP, STDERR = 1, 2
 ASIDE_WITHIN = 0.5
 """Seconds that stderr gets."""
+SAY_AFTER = 0.5
+"""Seconds until we say what is waited for."""
 UNDISTURBED = 0.05
 """Seconds that the processes have to be spawned and heard before anything else is imported."""
 
@@ -90,8 +92,14 @@ def _swept(project: Project) -> Iterator[str]:
     note, said = project.runtime_dir / "run", ""
     with contextlib.suppress(OSError):
         if found := orphans.find(note.read_text(errors="replace")):
-            left = orphans.end(found)
-            said = f"ended what an earlier devstack up left behind: {listing([str(each) for each in found])}"
+            names = listing([str(each) for each in found])
+            late = threading.Timer(SAY_AFTER, _aside, [f"waiting for what an earlier devstack up left behind: {names}"])
+            late.start()
+            try:
+                left = orphans.end(found)
+            finally:
+                late.cancel()
+            said = f"ended what an earlier devstack up left behind: {names}"
             if left:
                 said += f"; still there: {listing([str(each) for each in left])}"
     note.write_text(project.options.run)

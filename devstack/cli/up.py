@@ -33,7 +33,7 @@ from devstack.host.orphans import new_run
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     envvar="DEVSTACK_TIMEOUT",
-    help="How long a process may take to be ready before it is reported. [default: 60]",
+    help="How long a process may take to be ready before it is reported. One-shots take as long as they take. [default: 60]",
 )
 @click.option(
     "--exit-on-failure",

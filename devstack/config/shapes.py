@@ -98,8 +98,10 @@ def _variables(value: object) -> Mapping[str, str]:
     for name, each in value.items():
         if isinstance(each, bool) or not isinstance(each, str | int | float):
             raise ValueError(f"{name} is neither text nor a number")
-        if not name or "=" in name or "\0" in f"{name}{each}":
+        if not name or "=" in name or "\0" in name:
             raise ValueError(f'"{name}" cannot be a variable')
+        if "\0" in f"{each}":
+            raise ValueError(f"the value of {name} has a NUL, which no variable can")
     return {name: str(each) for name, each in value.items()}
 
 

@@ -9,9 +9,10 @@ is spawned keeps that one waiting for its turn, 7 ms.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,6 +56,19 @@ class Guard:
 
     def gone(self, pid: int) -> None:
         self._say(f"-{pid}\n")
+
+    def take(self, roots: Iterable[int]) -> None:
+        """What descends from these processes and has left their groups is ended at the end, too. Once its parent is gone nobody could tell
+        whose it is, if it has emptied its environment. Blocks for some milliseconds.
+        """
+        from devstack.host import usage
+
+        roots = set(roots)
+        with contextlib.suppress(OSError):  # we have too many files open
+            for pid in usage.trees(usage.table(), roots) - roots:
+                with contextlib.suppress(ProcessLookupError):
+                    if sys.platform != "win32" and os.getpgid(pid) == pid:
+                        self.started(pid)
 
     async def close(self, forced: bool, tell: Callable[[Sequence[str]], None]) -> None:
         """End what is still there, and the guardian with it. `forced`: what is left gets no time to leave by itself. `tell` gets those

@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -183,6 +183,9 @@ class Jobs(Guard):
         pass
 
     def gone(self, pid: int) -> None:
+        pass
+
+    def take(self, roots: Iterable[int]) -> None:
         pass
 
     async def close(self, forced: bool, tell: Callable[[Sequence[str]], None]) -> None:

@@ -84,6 +84,8 @@ class Child(asyncio.SubprocessProtocol):
         """Whether the polite signal has been sent."""
         self._group_knows = False
         """Whether the whole group has been told to leave, or killed."""
+        self.left_others = False
+        """Whether it has ended by itself, and others of its group had not."""
         self._ended = False
         """Whether the main process is gone."""
         self._end = asyncio.Event()
@@ -334,7 +336,7 @@ class Child(asyncio.SubprocessProtocol):
         """The main process is gone and left others behind. No event tells when a group is empty, so this looks, ever less often."""
         ours_to_end = not self._group_knows
         if ours_to_end:
-            self._group_knows = True
+            self._group_knows = self.left_others = True
             self._host.ask_to_leave(tree, "TERM", None)
         started, pause = time.monotonic(), 0.005
         while self._host.alive(tree):

@@ -23,7 +23,7 @@ from devstack.core.table import SETTLED_AFTER
 from devstack.errors import DevstackError
 from devstack.host import Host, Terminal
 from devstack.host.guard import Guard
-from devstack.runtime import clash
+from devstack.runtime import clash, voice
 from devstack.runtime.launcher import Launcher, explain_spawn
 from devstack.runtime.output import Output
 from devstack.runtime.run import Run, modules
@@ -71,6 +71,8 @@ class Supervisor:
         self._launcher = Launcher(host, output, self._standby, self._task, guard)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._all_known = False
+        """Whether the guardian knows also what has left its group."""
         self._debugged: dict[str, str] = {}
         """Processes that no save may take away now, each with the file that was saved meanwhile."""
         self._timers: set[asyncio.TimerHandle] = set()
@@ -303,6 +305,9 @@ class Supervisor:
         return held.subject if held else None
 
     def _end(self, name: str, number: int, polite: bool) -> None:
+        if self.stack.leaving and self._guard and not self._all_known:
+            self._all_known = True
+            self._guard.take(pid for run in self._runs.values() if run.alive and (pid := run.subject.pid))
         run = self._runs.get((name, number))
         if run is None:
             self.tell(e.Exited(name, number, 0))  # it never came to be
@@ -330,6 +335,8 @@ class Supervisor:
         ends.append(Ended(time.time(), run.subject.run, code, run.cause.why, run.ending, run.cut_off))
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
         exited = e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless)
+        if code == 0 and run.child.left_others:
+            self._output.say(voice.left_others(run.process.name))
         if (old := self._held(run)) and clash.wanted(run.subject, ended=True):
             self._task(self._exited_beside(run, old, exited))
         else:

@@ -105,6 +105,13 @@ def outside(late: Sequence[str]) -> str:
     return f"waiting, for 2 s at most, for what has left its process group: {listing(late)}"
 
 
+def left_others(name: str) -> str:
+    """Why it is over although something of it still ran."""
+    return (
+        f"{name} has left others in the background, which are ended with it; leave out an & at the end of its command"
+    )
+
+
 def cut_off(tasks: object, ago: float) -> str:
     """What a worker that is killed had not finished; `tasks` as it told them `ago` seconds before, the longest first."""
     match tasks:

@@ -127,6 +127,30 @@ def test_term_in_the_first_moments_leaves_nothing(tmp_path: Path) -> None:
     assert [each for each in found if each] == []
 
 
+def test_ctrl_c_in_the_first_moments_is_never_lost(tmp_path: Path) -> None:
+    """Nor shown as a traceback, but that Python itself has not begun before the first milliseconds are over."""
+    dice = random.Random(4)
+    (tmp_path / "Procfile").write_text("a: sleep 1000\n")
+
+    def once(after: float, *words: str) -> str:
+        with Up(tmp_path, *words, state=tmp_path / f"state-{after}") as up:
+            time.sleep(after)
+            up.ctrl_c()
+            try:
+                code = up.ends(BOUND)
+                nothing_is_left(up)
+            except AssertionError as error:
+                return f"Ctrl-C after {after * 1000:.0f} ms: {error}"
+            ours = re.search("devstack/(cli|config|host|runtime)/", up.text)
+            return f"after {after * 1000:.0f} ms: code {code}:\n{up.text}" if ours or code not in (130, -2, 1) else ""
+
+    moments = [dice.uniform(0, 0.4) for _ in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(lambda each: once(each, "up"), moments)]
+        found += pool.map(lambda each: once(each, "up", "--no-watch"), moments[:20])
+    assert [each for each in found if each] == []
+
+
 def test_two_ups_that_race_are_one(tmp_path: Path) -> None:
     project, state = nasty(tmp_path), tmp_path / "state"
     with Up(project, "up", state=state) as one, Up(project, "up", state=state) as other:

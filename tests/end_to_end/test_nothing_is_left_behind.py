@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shlex
 import signal
@@ -113,6 +114,36 @@ def test_a_daemon_is_asked_to_leave_unless_somebody_does_not_want_to_wait(tmp_pa
     assert (tmp_path / "asked").exists() is not hurried
 
 
+@pytest.mark.parametrize("how", ["Ctrl-C", "down"])
+def test_who_has_left_its_group_without_its_environment_is_ended_with_its_parent(tmp_path: Path, how: str) -> None:
+    """Nothing tells whose it is, once the parent is gone."""
+    (tmp_path / "Procfile").write_text("a: env -i setsid -w sh -c 'echo $$ > pid; sleep 1000; true'\n")
+    with Up(tmp_path, "up", "--no-color") as up:
+        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "pid")
+        stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+        try:
+            if how == "down":
+                devstack(tmp_path, "down", env=[("DEVSTACK_STATE_DIR", str(up.state))])
+            else:
+                up.ctrl_c()
+            assert up.ends() == (0 if how == "down" else 130)
+            assert not stat.exists() or stat.read_text().split()[2] == "Z"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(int(stat.parent.name), signal.SIGKILL)
+
+
+def test_what_is_left_in_the_background_gets_a_word(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_text("a: sleep 1000 &\nb: sleep 0.1\n")
+    with Up(tmp_path, "up", "--no-color") as up:
+        assert up.ends() == 0
+        assert re.search(
+            r"a\.1 has left others in the background, which are ended with it; leave out an & at the end", up.text
+        )
+        assert "b.1 has left" not in up.text
+        assert up.left() == []
+
+
 def test_a_daemon_that_does_not_leave_is_named(tmp_path: Path) -> None:
     (tmp_path / "daemon").write_text("trap '' TERM\necho up\nwhile :; do sleep 0.05; done\n")
     (tmp_path / "Procfile").write_text("a: setsid sh daemon & exec sleep 1000\n")
@@ -150,6 +181,7 @@ def test_what_is_left_when_nobody_could_clean_up_is_found_and_ended(project: Pat
         assert found.returncode == 1
         assert "stubborn.1 (pid " in found.stdout
         with Up(project, "up", "--no-color", state=state) as again:
+            again.until("^devstack: waiting for what an earlier devstack up left behind: .*stubborn.1")
             again.until("ended what an earlier devstack up left behind: .*stubborn.1")
             assert not up.left()
             again.until("up$", KINDS)
