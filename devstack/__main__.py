@@ -13,6 +13,8 @@ TYPE_CHECKING = False  # to import typing takes so long that a Ctrl-C may come m
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    import click
+
     from devstack.errors import DevstackError
 
 # Nothing that an import makes is ever garbage, and looking for some takes a tenth of the start. On again in `cli.group` and
@@ -87,6 +89,8 @@ def _with_click(words: list[str]) -> None:
     try:
         devstack.main(words, prog_name="devstack", standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error, click.BadParameter) and (variable := _variable(error, words)):
+            error.message += f" It comes from the variable {variable}."
         error.show()
         sys.exit(error.exit_code)
     except click.exceptions.Exit as exit:
@@ -96,6 +100,15 @@ def _with_click(words: list[str]) -> None:
     except SystemExit as exit:
         # When nobody reads what is printed, click replaces the stream and says 1.
         sys.exit(exit.code if sys.stdout is output else errors.UNREAD)
+
+
+def _variable(error: click.BadParameter, words: list[str]) -> str:
+    """The variable that has the wrong value; empty when the value was typed."""
+    param = error.param
+    if param is None or not isinstance(param.envvar, str) or not os.environ.get(param.envvar):
+        return ""
+    typed = any(word.startswith(name) for word in words for name in param.opts)
+    return "" if typed else param.envvar
 
 
 def _unread(error: OSError) -> NoReturn:

@@ -106,6 +106,10 @@ def free_node(run: Run, others: Iterable[Run]) -> str:
 
 # Errors of a spawn that may pass: no process, memory or file descriptor was free.
 NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+FIXES = {
+    errno.ENOEXEC: "a script begins with a line that names its interpreter, such as #!/bin/sh",
+    errno.E2BIG: "put the command into a script",
+}
 
 
 INSTEAD = {
@@ -136,6 +140,12 @@ def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
         fix = f"{_without_shell(launch.shell_reason)}, put it into a Python script, or install Git for Windows, whose sh is used"
         return 127, Cause(f"its line needs a POSIX shell{part}, and there is no sh on the PATH", True, fix)
     if isinstance(error, FileNotFoundError):
+        interpreter = _interpreter(os.path.join(launch.cwd, name))
+        if interpreter and not os.path.exists(interpreter):
+            why = f"{name}: there is no {interpreter}, which its first line names"
+            return 127, Cause(why, True, "correct that line, or make the venv anew if it was moved")
+        if os.sep in name:
+            return 127, Cause(f"{name}: no such file", True, f"correct the path; it is meant from {launch.cwd}")
         return 127, Cause(
             f"{name}: command not found", True, f"is {name} installed, and is its venv beside the Procfile?"
         )
@@ -143,4 +153,14 @@ def explain_spawn(error: OSError, subject: Subject) -> tuple[int, Cause]:
         return 126, Cause(f"{name} is a directory", True, "name the program in it")
     if isinstance(error, PermissionError):
         return 126, Cause(f"{name}: not an executable file", True, f"chmod +x {name}")
-    return 126, Cause(f"{name} could not be started: {error.strerror or error}", error.errno not in NO_ROOM)
+    fix = FIXES.get(error.errno or 0, "")
+    return 126, Cause(f"{name} could not be started: {error.strerror or error}", error.errno not in NO_ROOM, fix)
+
+
+def _interpreter(program: str) -> str:
+    """What the first line of a script names; empty for what is none."""
+    with contextlib.suppress(OSError), open(program, "rb") as file:
+        first = file.readline(256)
+        if first.startswith(b"#!") and (words := first[2:].split()):
+            return words[0].decode(errors="replace")
+    return ""

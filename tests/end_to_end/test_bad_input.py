@@ -163,6 +163,14 @@ def test_logs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"error: cannot read {log}: Is a directory")
 
 
+def test_a_wrong_value_in_a_variable_is_looked_for_there(tmp_path: Path) -> None:
+    written(tmp_path, f"web: {OK}\n")
+    wrong = devstack(tmp_path, "up", env=[("DEVSTACK_PORT", "x")])
+    assert wrong.returncode == 2
+    assert "It comes from the variable DEVSTACK_PORT." in wrong.stderr
+    assert "variable" not in devstack(tmp_path, "up", "-p", "y", env=[("DEVSTACK_PORT", "1000")]).stderr
+
+
 PRINTING = [["--help"], ["up", "--help"], ["check"], ["check", "--explain"], ["logs", "one"]]
 
 

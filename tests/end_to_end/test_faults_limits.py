@@ -117,7 +117,11 @@ def test_what_cannot_be_started_is_named_and_the_rest_runs(tmp_path: Path) -> No
     (tmp_path / "text").write_bytes(b"\x7fELF, or so it says")
     (tmp_path / "text").chmod(0o755)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "moved").write_text("#!/old/venv/bin/python\nprint('up')\n")
+    (tmp_path / "moved").chmod(0o755)
     more = (
+        "moved: ./moved",
+        "elsewhere: ./nowhere/program",
         "missing: no-such-program",
         "forbidden: ./plain",
         "folder: ./folder",
@@ -129,7 +133,12 @@ def test_what_cannot_be_started_is_named_and_the_rest_runs(tmp_path: Path) -> No
         up.until("./plain: not an executable file")
         up.until("./folder is a directory")
         up.until("text could not be started: Exec format error")
+        up.until("try: a script begins with a line that names its interpreter, such as #!/bin/sh")
         up.until("could not be started: Argument list too long")
+        up.until("try: put the command into a script")
+        up.until("./moved: there is no /old/venv/bin/python, which its first line names")
+        up.until("./nowhere/program: no such file")
+        up.until(f"try: correct the path; it is meant from {tmp_path}")
         assert "Traceback" not in up.text
         up.process.terminate()
         assert up.ends(BOUND) == 143
