@@ -89,9 +89,9 @@ def _with_click(words: list[str]) -> None:
     try:
         devstack.main(words, prog_name="devstack", standalone_mode=False)
     except click.ClickException as error:
-        if isinstance(error, click.BadParameter) and (variable := _variable(error, words)):
-            error.message += f" It comes from the variable {variable}."
         error.show()
+        if isinstance(error, click.BadParameter) and (variable := _variable(error, words)):
+            click.echo(f"It comes from the variable {variable}.", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as exit:
         sys.exit(exit.exit_code)
