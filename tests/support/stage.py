@@ -17,7 +17,7 @@ from devstack.runtime.logs import Logs
 from devstack.runtime.output import Look, Output
 from devstack.runtime.supervisor import Supervisor
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 
 def child(
