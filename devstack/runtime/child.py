@@ -336,7 +336,8 @@ class Child(asyncio.SubprocessProtocol):
         """The main process is gone and left others behind. No event tells when a group is empty, so this looks, ever less often."""
         ours_to_end = not self._group_knows
         if ours_to_end:
-            self._group_knows = self.left_others = True
+            self._group_knows = True
+            self.left_others = not self._asked
             self._host.ask_to_leave(tree, "TERM", None)
         started, pause = time.monotonic(), 0.005
         while self._host.alive(tree):

@@ -335,7 +335,8 @@ class Supervisor:
         ends.append(Ended(time.time(), run.subject.run, code, run.cause.why, run.ending, run.cut_off))
         hopeless = run.cause.hopeless and time.monotonic() - run.subject.started < SETTLED_AFTER
         exited = e.Exited(run.process.name, run.subject.run, code, run.cause.why, hopeless)
-        if code == 0 and run.child.left_others:
+        # Others are left for a moment by many, as by multiprocessing, and nobody misses those.
+        if run.child.left_others and launch.shell and launch.argv[0].endswith("&"):
             self._output.say(voice.left_others(run.process.name))
         if (old := self._held(run)) and clash.wanted(run.subject, ended=True):
             self._task(self._exited_beside(run, old, exited))
