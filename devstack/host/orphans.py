@@ -106,9 +106,10 @@ def _lives(marker: str) -> bool:
 
 
 def _born(pid: int) -> str:
-    """When the process was born, in hundredths of a second since some moment; empty for one that is not there."""
+    """When the process was born, in hundredths of a second since some moment; empty for one that is gone, reaped or not."""
     with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()[19].decode()
+        words = file.read().rpartition(b")")[2].split()
+        return "" if words[0] in (b"Z", b"X") else words[19].decode()
     if os.path.isdir("/proc/self"):
         return ""
     import psutil

@@ -196,6 +196,21 @@ def test_redis_that_is_killed_comes_back(tmp_path: Path) -> None:
 # ---- identity, time, number
 
 
+def test_a_devstack_that_nobody_has_reaped_has_left_orphans_too(tmp_path: Path) -> None:
+    """As in a container whose init reaps nobody."""
+    dead = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    born = Path(f"/proc/{dead.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    run = f"{dead.pid}-{born}-{os.urandom(6).hex()}"
+    process = subprocess.Popen(["sleep", "1000"], env={**os.environ, orphans.MARKER: run})
+    try:
+        eventually(lambda: [each.pid for each in orphans.find(run)] == [process.pid], "orphan")
+    finally:
+        process.kill()
+        process.wait()
+        dead.wait()
+
+
 def test_an_orphan_is_one_whose_devstack_was_born_when_it_says(tmp_path: Path) -> None:
     """The pid of a dead devstack is somebody else's by now: the time of birth tells."""
     born = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
